@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+#if defined(__cpp_exceptions)
+#include <stdexcept>
+#elif !defined(WEFT_ON_ERROR)
+#error "weft without exceptions: define WEFT_ON_ERROR(message) before including weft; it must not return"
+#endif
+
+namespace weft {
+
+/// Sizes, positions and strides. Signed, so that differences are ordinary numbers.
+using Index = std::ptrdiff_t;
+
+#if defined(__cpp_exceptions)
+/// What bad input gets: names the argument, what was expected and what came.
+class error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+#endif
+
+/// Reports an error: throws `weft::error`, or calls WEFT_ON_ERROR(message) under -fno-exceptions,
+/// where `message` is a `const char*` and the macro must not return.
+[[noreturn]] inline void fail(const std::string& message) {
+#if defined(WEFT_ON_ERROR)
+  WEFT_ON_ERROR(message.c_str());
+  for (;;) {
+  }
+#else
+  throw error("weft: " + message);
+#endif
+}
+
+namespace detail {
+
+inline void append(std::string& to, std::string_view text) { to += text; }
+inline void append(std::string& to, const char* text) { to += text; }
+inline void append(std::string& to, const std::string& text) { to += text; }
+template <class Number>
+void append(std::string& to, Number value) {
+  to += std::to_string(value);
+}
+
+}  // namespace detail
+
+/// Checks one condition of a public function. The message is put together only when it is needed:
+///   require(k.extent(1) == v.extent(1), "v has ", v.extent(1), " heads, k has ", k.extent(1));
+template <class... Parts>
+void require(bool ok, const Parts&... parts) {
+  if (ok) [[likely]]
+    return;
+  std::string message;
+  (detail::append(message, parts), ...);
+  fail(message);
+}
+
+}  // namespace weft

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <weft/core/check.hpp>
+
+#include <xsimd/xsimd.hpp>
+
+#include <cstring>
+#include <type_traits>
+
+/// The register level: which instruction set, which vectors, partial loads and stores.
+///
+/// Every function compiled for an instruction set takes an `Arch` template parameter, so that code
+/// for several instruction sets can live in one program (see weft_add_dispatch).
+namespace weft {
+
+/// An instruction set: xsimd's register architecture, and the dot products that xsimd does not know.
+template <class Simd, bool DotBf16 = false, bool DotInt8 = false, bool TileBf16 = false>
+struct Arch {
+  using simd = Simd;
+  static constexpr bool dot_bf16 = DotBf16;    ///< AVX-512 BF16: pairs of bf16 into fp32
+  static constexpr bool dot_int8 = DotInt8;    ///< AVX-512 VNNI: quadruples of u8 x s8 into int32
+  static constexpr bool tile_bf16 = TileBf16;  ///< AMX: 16 x 16 tiles of bf16 into fp32
+};
+
+#if defined(__AVX512BF16__)
+inline constexpr bool kHasDotBf16 = true;
+#else
+inline constexpr bool kHasDotBf16 = false;
+#endif
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+inline constexpr bool kHasDotInt8 = true;
+#else
+inline constexpr bool kHasDotInt8 = false;
+#endif
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__)
+inline constexpr bool kHasTileBf16 = true;
+#else
+inline constexpr bool kHasTileBf16 = false;
+#endif
+
+/// What the compiler targets.
+using DefaultArch = Arch<xsimd::default_arch, kHasDotBf16, kHasDotInt8, kHasTileBf16>;
+
+/// A register of T (float, double or an integer type).
+template <class T, class A = DefaultArch>
+using Vec = xsimd::batch<T, typename A::simd>;
+
+/// Lanes of such a register that are switched on.
+template <class T, class A = DefaultArch>
+using Lanes = xsimd::batch_bool<T, typename A::simd>;
+
+template <class T, class A = DefaultArch>
+inline constexpr Index kWidth = static_cast<Index>(Vec<T, A>::size);
+
+/// Number of vector registers: 32 with AVX-512, 16 before.
+template <class A>
+inline constexpr int kRegisters = kWidth<float, A> == 16 ? 32 : 16;
+
+/// The accumulator of an element type: fp64 for fp64, fp32 for everything else.
+template <class T>
+using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+constexpr Index round_up(Index n, Index multiple) noexcept {
+  return (n + multiple - 1) / multiple * multiple;
+}
+constexpr Index ceil_div(Index n, Index d) noexcept { return (n + d - 1) / d; }
+
+template <class A, class T>
+Vec<T, A> load(const T* p) noexcept {
+  return Vec<T, A>::load_unaligned(p);
+}
+template <class A, class T, class X>
+void store(T* p, const xsimd::batch<T, X>& v) noexcept {
+  static_assert(std::is_same_v<X, typename A::simd>);
+  v.store_unaligned(p);
+}
+
+/// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them.
+template <class A, class T>
+Vec<T, A> load_partial(const T* p, Index n) noexcept {
+  if (n == kWidth<T, A>) return load<A>(p);
+  alignas(64) T lanes[kWidth<T, A>] = {};
+  std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof(T));
+  return Vec<T, A>::load_aligned(lanes);
+}
+
+/// Stores the first n lanes, 0 <= n <= width, and touches nothing beyond them.
+template <class A, class T, class X>
+void store_partial(T* p, const xsimd::batch<T, X>& v, Index n) noexcept {
+  if (n == kWidth<T, A>) return store<A>(p, v);
+  alignas(64) T lanes[kWidth<T, A>];
+  v.store_aligned(lanes);
+  std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof(T));
+}
+
+}  // namespace weft
