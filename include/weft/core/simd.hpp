@@ -1,11 +1,9 @@
 #pragma once
 
-#include <weft/core/check.hpp>
-
-#include <xsimd/xsimd.hpp>
-
 #include <cstring>
 #include <type_traits>
+#include <weft/core/check.hpp>
+#include <xsimd/xsimd.hpp>
 
 /// The register level: which instruction set, which vectors, partial loads and stores.
 ///
@@ -13,7 +11,8 @@
 /// for several instruction sets can live in one program (see weft_add_dispatch).
 namespace weft {
 
-/// An instruction set: xsimd's register architecture, and the dot products that xsimd does not know.
+/// An instruction set: xsimd's register architecture, and the dot products that xsimd does not
+/// know.
 template <class Simd, bool DotBf16 = false, bool DotInt8 = false, bool TileBf16 = false>
 struct Arch {
   using simd = Simd;
@@ -66,13 +65,29 @@ constexpr Index round_up(Index n, Index multiple) noexcept {
 constexpr Index ceil_div(Index n, Index d) noexcept { return (n + d - 1) / d; }
 
 template <class A, class T>
-Vec<T, A> load(const T* p) noexcept {
+[[gnu::always_inline]] inline Vec<T, A> load(const T* p) noexcept {
   return Vec<T, A>::load_unaligned(p);
 }
 template <class A, class T, class X>
-void store(T* p, const xsimd::batch<T, X>& v) noexcept {
+[[gnu::always_inline]] inline void store(T* p, const xsimd::batch<T, X>& v) noexcept {
   static_assert(std::is_same_v<X, typename A::simd>);
   v.store_unaligned(p);
+}
+
+/// a b + c with one rounding where the hardware has it. (xsimd 8 multiplies and adds with AVX-512,
+/// which only some compilers then contract.)
+template <class T, class X>
+[[gnu::always_inline]] inline xsimd::batch<T, X> mul_add(const xsimd::batch<T, X>& a,
+                                                         const xsimd::batch<T, X>& b,
+                                                         const xsimd::batch<T, X>& c) noexcept {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(xsimd::batch<T, X>) == 64 && std::is_same_v<T, float>)
+    return _mm512_fmadd_ps(a, b, c);
+  else if constexpr (sizeof(xsimd::batch<T, X>) == 64 && std::is_same_v<T, double>)
+    return _mm512_fmadd_pd(a, b, c);
+  else
+#endif
+    return xsimd::fma(a, b, c);
 }
 
 /// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them.

@@ -1,0 +1,98 @@
+#pragma once
+
+#include <weft/core/simd.hpp>
+
+#include <utility>
+
+/// The register tile that all matrix products of weft are made of: GEMM, Q K^T and P V.
+///
+///   C[R x n] = A[R x K] B[K x n]   or   C += A B,      n = NV * width of a vector
+///
+/// A is read by broadcast and B by whole vectors, so the R x NV accumulators stay in registers over
+/// the depth K and every step costs NV loads, R broadcasts and R * NV multiply-adds.
+namespace weft::detail {
+
+/// Rows of the largest register tile.
+/// AVX-512: 14 x 2 accumulators + 2 vectors of B + 1 broadcast = 31 of 32 registers; before that
+/// 6 x 2 + 2 + 1 = 15 of 16.
+template <class A>
+inline constexpr int kTileRows = kRegisters<A> == 32 ? 14 : 6;
+
+/// Vectors of one row of the register tile.
+inline constexpr int kTileVectors = 2;
+
+/// Columns of the register tile.
+template <class T, class A>
+inline constexpr Index kTileCols = kTileVectors * kWidth<T, A>;
+
+/// Row counts for which a tile is instantiated; others are rounded up to the next of these, and the
+/// caller provides (and then ignores) the rows in between.
+constexpr int tile_rows_for(Index rows) noexcept {
+  return static_cast<int>(rows <= 2 ? rows : (rows + 1) / 2 * 2);
+}
+
+/// A cut of `rows` rows into the fewest register tiles, of heights as equal as possible.
+template <class A>
+struct RowCut {
+  Index tiles;
+  Index height;  ///< rows of each tile but the last, which may have fewer
+
+  explicit constexpr RowCut(Index rows) noexcept
+      : tiles(ceil_div(rows, kTileRows<A>)),
+        height(tiles == 0 ? 0 : tile_rows_for(ceil_div(rows, tiles))) {}
+};
+
+/// A(r, k) at a[k * R + r]: panels packed for this tile.
+struct PackedRows {
+  template <class T, int R>
+  static const T* at(const T* a, int r, Index k) noexcept {
+    return a + k * R + r;
+  }
+};
+
+/// A(r, k) at a[r * Ld + k]: row-major with a row length known to the compiler, so that the rows
+/// need no registers for their addresses.
+template <Index Ld>
+struct FixedRows {
+  template <class T, int R>
+  static const T* at(const T* a, int r, Index k) noexcept {
+    return a + r * Ld + k;
+  }
+};
+
+/// One register tile; see the top of the file. ldb and ldc count elements.
+template <class A, int R, int NV, class Rows, class T>
+void register_tile(Index depth, const T* a, const T* b, Index ldb, T* c, Index ldc,
+                   bool accumulate) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  V acc[R][NV];
+  if (accumulate) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = load<A>(c + r * ldc + v * W);
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
+  }
+  for (Index k = 0; k < depth; ++k) {
+    V bk[NV];
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) bk[v] = load<A>(b + k * ldb + v * W);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const V ar(*Rows::template at<T, R>(a, r, k));
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = mul_add(ar, bk[v], acc[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
+}
+
+}  // namespace weft::detail
