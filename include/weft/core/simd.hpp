@@ -1,9 +1,21 @@
 #pragma once
 
+#include <weft/core/check.hpp>
+
+// g++ 12 warns of the operands that its AVX-512 intrinsics leave undefined on purpose.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#include <xsimd/xsimd.hpp>
+#pragma GCC diagnostic pop
+
 #include <cstring>
 #include <type_traits>
-#include <weft/core/check.hpp>
-#include <xsimd/xsimd.hpp>
 
 /// The register level: which instruction set, which vectors, partial loads and stores.
 ///
@@ -64,6 +76,63 @@ constexpr Index round_up(Index n, Index multiple) noexcept {
 }
 constexpr Index ceil_div(Index n, Index d) noexcept { return (n + d - 1) / d; }
 
+namespace detail {
+
+/// Masked memory access of float and double, which xsimd 8 does not have; lanes switched off never
+/// touch memory.
+template <class T, class A>
+struct Masked;
+
+#if defined(__AVX512F__)
+template <class A>
+requires(kWidth<float, A> == 16) struct Masked<float, A> {
+  static __mmask16 first(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
+  static __m512 load(const float* p, Index n) noexcept {
+    return _mm512_maskz_loadu_ps(first(n), p);
+  }
+  static void store(float* p, __m512 v, Index n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
+};
+template <class A>
+requires(kWidth<double, A> == 8) struct Masked<double, A> {
+  static __mmask8 first(Index n) noexcept { return static_cast<__mmask8>((1u << n) - 1u); }
+  static __m512d load(const double* p, Index n) noexcept {
+    return _mm512_maskz_loadu_pd(first(n), p);
+  }
+  static void store(double* p, __m512d v, Index n) noexcept {
+    _mm512_mask_storeu_pd(p, first(n), v);
+  }
+};
+#endif
+
+#if defined(__AVX2__)
+template <class A>
+requires(kWidth<float, A> == 8 &&
+         std::is_base_of_v<xsimd::avx2, typename A::simd>) struct Masked<float, A> {
+  static __m256i first(Index n) noexcept {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static __m256 load(const float* p, Index n) noexcept { return _mm256_maskload_ps(p, first(n)); }
+  static void store(float* p, __m256 v, Index n) noexcept { _mm256_maskstore_ps(p, first(n), v); }
+};
+template <class A>
+requires(kWidth<double, A> == 4 &&
+         std::is_base_of_v<xsimd::avx2, typename A::simd>) struct Masked<double, A> {
+  static __m256i first(Index n) noexcept {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static __m256d load(const double* p, Index n) noexcept { return _mm256_maskload_pd(p, first(n)); }
+  static void store(double* p, __m256d v, Index n) noexcept { _mm256_maskstore_pd(p, first(n), v); }
+};
+#endif
+
+template <class T, class A>
+concept HasMasks = requires(T* p) {
+  Masked<T, A>::load(p, Index{});
+};
+
+}  // namespace detail
+
 template <class A, class T>
 [[gnu::always_inline]] inline Vec<T, A> load(const T* p) noexcept {
   return Vec<T, A>::load_unaligned(p);
@@ -92,20 +161,27 @@ template <class T, class X>
 
 /// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them.
 template <class A, class T>
-Vec<T, A> load_partial(const T* p, Index n) noexcept {
-  if (n == kWidth<T, A>) return load<A>(p);
-  alignas(64) T lanes[kWidth<T, A>] = {};
-  std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof(T));
-  return Vec<T, A>::load_aligned(lanes);
+[[gnu::always_inline]] inline Vec<T, A> load_partial(const T* p, Index n) noexcept {
+  if constexpr (detail::HasMasks<T, A>) {
+    return detail::Masked<T, A>::load(p, n);
+  } else {
+    alignas(64) T lanes[kWidth<T, A>] = {};
+    std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof(T));
+    return Vec<T, A>::load_aligned(lanes);
+  }
 }
 
 /// Stores the first n lanes, 0 <= n <= width, and touches nothing beyond them.
 template <class A, class T, class X>
-void store_partial(T* p, const xsimd::batch<T, X>& v, Index n) noexcept {
-  if (n == kWidth<T, A>) return store<A>(p, v);
-  alignas(64) T lanes[kWidth<T, A>];
-  v.store_aligned(lanes);
-  std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof(T));
+[[gnu::always_inline]] inline void store_partial(T* p, const xsimd::batch<T, X>& v,
+                                                 Index n) noexcept {
+  if constexpr (detail::HasMasks<T, A>) {
+    detail::Masked<T, A>::store(p, v, n);
+  } else {
+    alignas(64) T lanes[kWidth<T, A>];
+    v.store_aligned(lanes);
+    std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof(T));
+  }
 }
 
 }  // namespace weft
