@@ -52,8 +52,8 @@ inline Index relative_bucket(const RelativeBuckets& buckets, Index rel) noexcept
 
 /// Bias of every distance in [first, first + length), per head:
 ///   bias[h, t] = table[bucket(first + t), h]            table [count, H], bias [H, length]
-/// For N queries and M keys, first = 1 - M and length = N + M - 1 cover every rel, and the bias of
-/// (i, j) is bias[h, j - i + N - 1]. That vector is what the Score policy `RelativeBias` reads.
+/// For N queries and M keys, first = 1 - M and length = N + M - 1 cover every rel. The Score policy
+/// of the softmax engine then is RelativeBias{bias, -first}.
 ///
 /// Throws when the buckets are impossible or the shapes disagree. Time O(H length).
 template <class S, class T>

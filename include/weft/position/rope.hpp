@@ -190,7 +190,8 @@ void apply_rope(const RopeTable<T>& table, const X& x, Y&& out, Index first,
   if (from.empty()) return;
   detail::check_rope_position(table, first, first + from.extent(2));
   const Index row = first - table.first();
-  detail::rotate_all<A, S>(table, from, to, [row](Index, Index n) { return row + n; }, ctx);
+  detail::rotate_all<A, S>(
+      table, from, to, [row](Index, Index n) { return row + n; }, ctx);
 }
 
 /// The same with row n of batch b at positions(b, n), [B, N]; a stride of 0 shares them.

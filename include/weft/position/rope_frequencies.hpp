@@ -93,8 +93,7 @@ inline double mix(double from, double to, double share) { return from * (1 - sha
 /// The ramp of the comment at the top, as a function of the pair.
 class RopeRamp {
  public:
-  RopeRamp(Index rotary, double base, double original, double unscaled_turns,
-           double scaled_turns) {
+  RopeRamp(Index rotary, double base, double original, double unscaled_turns, double scaled_turns) {
     require(unscaled_turns > scaled_turns && scaled_turns > 0 && std::isfinite(unscaled_turns),
             "RoPE: ramp from ", unscaled_turns, " to ", scaled_turns,
             " turns; the first must be larger and both positive");
