@@ -85,7 +85,8 @@ struct Masked;
 
 #if defined(__AVX512F__)
 template <class A>
-requires(kWidth<float, A> == 16) struct Masked<float, A> {
+  requires(kWidth<float, A> == 16)
+struct Masked<float, A> {
   static __mmask16 first(Index n) noexcept { return static_cast<__mmask16>((1u << n) - 1u); }
   static __m512 load(const float* p, Index n) noexcept {
     return _mm512_maskz_loadu_ps(first(n), p);
@@ -93,7 +94,8 @@ requires(kWidth<float, A> == 16) struct Masked<float, A> {
   static void store(float* p, __m512 v, Index n) noexcept { _mm512_mask_storeu_ps(p, first(n), v); }
 };
 template <class A>
-requires(kWidth<double, A> == 8) struct Masked<double, A> {
+  requires(kWidth<double, A> == 8)
+struct Masked<double, A> {
   static __mmask8 first(Index n) noexcept { return static_cast<__mmask8>((1u << n) - 1u); }
   static __m512d load(const double* p, Index n) noexcept {
     return _mm512_maskz_loadu_pd(first(n), p);
@@ -106,8 +108,8 @@ requires(kWidth<double, A> == 8) struct Masked<double, A> {
 
 #if defined(__AVX2__)
 template <class A>
-requires(kWidth<float, A> == 8 &&
-         std::is_base_of_v<xsimd::avx2, typename A::simd>) struct Masked<float, A> {
+  requires(kWidth<float, A> == 8 && std::is_base_of_v<xsimd::avx2, typename A::simd>)
+struct Masked<float, A> {
   static __m256i first(Index n) noexcept {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -116,8 +118,8 @@ requires(kWidth<float, A> == 8 &&
   static void store(float* p, __m256 v, Index n) noexcept { _mm256_maskstore_ps(p, first(n), v); }
 };
 template <class A>
-requires(kWidth<double, A> == 4 &&
-         std::is_base_of_v<xsimd::avx2, typename A::simd>) struct Masked<double, A> {
+  requires(kWidth<double, A> == 4 && std::is_base_of_v<xsimd::avx2, typename A::simd>)
+struct Masked<double, A> {
   static __m256i first(Index n) noexcept {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
   }
@@ -127,9 +129,7 @@ requires(kWidth<double, A> == 4 &&
 #endif
 
 template <class T, class A>
-concept HasMasks = requires(T* p) {
-  Masked<T, A>::load(p, Index{});
-};
+concept HasMasks = requires(T* p) { Masked<T, A>::load(p, Index{}); };
 
 }  // namespace detail
 

@@ -89,12 +89,12 @@ template <class A>
 struct Converted<bf16, A> : Converted16<bf16, A, Bf16Codec<A>> {};
 
 template <class A>
-requires(!kHalfConversion<A>) struct Converted<fp16, A> : Converted16<fp16, A, Fp16Codec<A>> {
-};
+  requires(!kHalfConversion<A>)
+struct Converted<fp16, A> : Converted16<fp16, A, Fp16Codec<A>> {};
 
 #if defined(__F16C__) || defined(__AVX512F__)
 template <class A>
-requires kHalfConversion<A>
+  requires kHalfConversion<A>
 struct Converted<fp16, A> {
   using Float = Vec<float, A>;
   static constexpr Index kLanes = kWidth<float, A>;
