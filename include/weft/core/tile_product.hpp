@@ -95,4 +95,26 @@ void register_tile(Index depth, const T* a, const T* b, Index ldb, T* c, Index l
     for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
 }
 
+/// A register tile with its height chosen at run time: one of the values of tile_rows_for.
+template <class A, int NV, class Rows, class T, int R = kTileRows<A>>
+void register_tile_of(int rows, Index depth, const T* a, const T* b, Index ldb, T* c, Index ldc,
+                      bool accumulate) noexcept {
+  if (rows == R) return register_tile<A, R, NV, Rows>(depth, a, b, ldb, c, ldc, accumulate);
+  if constexpr (R > 1)
+    register_tile_of<A, NV, Rows, T, (R > 2 ? R - 2 : 1)>(rows, depth, a, b, ldb, c, ldc,
+                                                          accumulate);
+}
+
+/// C[rows x cols] (+)= A B for one block of rows: B is read in place, row-major, `cols` a multiple of
+/// the vector. Columns go in register tiles of two vectors and, at the end, one.
+template <class A, class Rows, class T>
+void row_block_product(int rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
+                       Index ldc, bool accumulate) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  Index n = 0;
+  for (; n + 2 * W <= cols; n += 2 * W)
+    register_tile_of<A, 2, Rows>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
+  if (n < cols) register_tile_of<A, 1, Rows>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
+}
+
 }  // namespace weft::detail

@@ -152,6 +152,17 @@ class View {
   Extents strides_{};
 };
 
+/// The same elements with a new first axis of extent 1.
+template <class T, std::size_t Rank>
+constexpr View<T, Rank + 1> unsqueeze(const View<T, Rank>& view) noexcept {
+  std::array<Index, Rank + 1> shape{1}, strides{0};
+  for (std::size_t axis = 0; axis < Rank; ++axis) {
+    shape[axis + 1] = view.extent(axis);
+    strides[axis + 1] = view.stride(axis);
+  }
+  return {view.data(), shape, strides};
+}
+
 /// One-dimensional views of a span or a vector.
 template <class T>
 constexpr View<T, 1> view_of(std::span<T> elements) {

@@ -1,0 +1,174 @@
+#pragma once
+
+#include <weft/attention/softmax/problem.hpp>
+#include <weft/attention/softmax/row_pass.hpp>
+#include <weft/core/executor.hpp>
+#include <weft/core/tile_product.hpp>
+#include <weft/core/transpose.hpp>
+
+/// Attention of few query rows: decode, where reading K and V once is the whole cost.
+///
+/// All query heads of a group meet each block of keys while it is in L1. Nothing is packed: logits are
+/// dot products of rows (W keys side by side, one reduction for all of them), values are added row by
+/// row through the register tile. The keys are cut into splits of fixed length, so that one sequence
+/// keeps many threads busy; the partial results are merged in order, and no thread count changes them.
+namespace weft::detail {
+
+/// Query rows up to which this beats packing K.
+inline constexpr Index kDirectRows = 8;
+
+/// Keys of one block (K and V of head size 128 fill 64 KiB) and of one split.
+inline constexpr Index kDirectBlock = 64;
+inline constexpr Index kSplit = 1024;
+
+/// The query rows of one KV head of one batch element: row r is query r % queries of head
+/// kv_head * group + r / queries.
+struct DirectRows {
+  Index batch, kv_head, group, queries, keys;
+
+  Index rows() const noexcept { return group * queries; }
+  Row row(Index r) const noexcept {
+    return {batch, kv_head * group + r / queries, r % queries, queries, keys};
+  }
+};
+
+/// Elements of the partial result of one split: m, l and acc of every row. Register tiles have even
+/// heights, so an odd number of rows gets one more that nobody reads.
+constexpr Index partial_size(Index rows, Index value_ld) noexcept {
+  return round_up(rows, 2) * (2 + value_ld);
+}
+
+template <class T>
+RowState<T> partial_row(T* partial, Index rows, Index r, Index value_ld) noexcept {
+  const Index padded = round_up(rows, 2);
+  return {partial + r, partial + padded + r, partial + 2 * padded + r * value_ld};
+}
+
+/// s[c] = q . k_c for W keys; keys beyond `count` repeat the last one.
+template <class T, class A>
+Vec<T, A> dot_keys(const T* q, Index dim, const RowsOf<T>& keys, Index first, Index count) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  V sums[W];
+  const T* rows[W];
+#pragma GCC unroll 16
+  for (Index c = 0; c < W; ++c) {
+    sums[c] = V(T(0));
+    rows[c] = keys.at + (first + std::min(c, count - 1)) * keys.step;
+  }
+  Index d = 0;
+  for (; d + W <= dim; d += W) {
+    const V x = load<A>(q + d);
+#pragma GCC unroll 16
+    for (Index c = 0; c < W; ++c) sums[c] = mul_add(x, load<A>(rows[c] + d), sums[c]);
+  }
+  if (d < dim) {
+    const V x = load<A>(q + d);  // zero beyond dim
+#pragma GCC unroll 16
+    for (Index c = 0; c < W; ++c)
+      sums[c] = mul_add(x, load_partial<A>(rows[c] + d, dim - d), sums[c]);
+  }
+  return sum_rows<static_cast<int>(W)>(sums);
+}
+
+template <class T, class A, class M, class S>
+class DirectAttention {
+ public:
+  DirectAttention(const Problem<T>& problem, const M& mask, const S& score)
+      : p_(problem),
+        policies_{mask, score},
+        key_ld_(round_up(problem.kv.key_dim, kWidth<T, A>)),
+        value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
+
+  /// Attends all rows to keys [begin, end) and leaves m, l and acc in `partial`.
+  void run(const DirectRows& rows, Index begin, Index end, T* partial, Arena& arena) const {
+    const Index count = rows.rows();
+    Work w{rows,
+           arena.take<T>(count * key_ld_),
+           arena.take<T>(round_up(count, 2) * kLd),
+           arena.take<T>(kDirectBlock * key_ld_),
+           arena.take<T>(kDirectBlock * value_ld_),
+           partial};
+    std::fill_n(partial, partial_size(count, value_ld_), T(0));
+    std::fill_n(w.logits, round_up(count, 2) * kLd, T(0));
+    for (Index r = 0; r < count; ++r) {
+      *partial_row(partial, count, r, value_ld_).m = kHidden<T>;
+      load_query(rows.row(r), w.q + r * key_ld_);
+    }
+    for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
+      block(w, j0, std::min(kDirectBlock, end - j0));
+  }
+
+ private:
+  using Policy = Policies<M, S>;
+  static constexpr Index kLd = kDirectBlock + kWidth<T, A>;
+
+  struct Work {
+    DirectRows rows;
+    T* q;
+    T* logits;
+    T* key_buffer;
+    T* value_buffer;
+    T* partial;
+  };
+
+  void load_query(const Row& row, T* to) const noexcept {
+    const T scale = static_cast<T>(p_.scale) * (Policy::has_score ? T(1) : kLog2e<T>);
+    p_.q.load(p_.query(row.batch, row.head, row.query), to, p_.kv.key_dim, key_ld_);
+    scale_row<T, A>(to, key_ld_, scale);
+  }
+
+  void block(const Work& w, Index j0, Index n) const noexcept {
+    const DirectRows& rows = w.rows;
+    const Coverage coverage = policies_.mask.classify(Tile{
+        rows.batch, {0, rows.queries - 1}, {j0, j0 + n - 1}, rows.queries, rows.keys});
+    if (coverage == Coverage::empty) return;
+    const bool masked = coverage == Coverage::partial;
+    const auto& kv = p_.kv;
+    const RowsOf<T> keys = kv.key_rows(kv.source, rows.batch, rows.kv_head, j0, n, w.key_buffer);
+    const RowsOf<T> values =
+        kv.value_rows(kv.source, rows.batch, rows.kv_head, j0, n, false, w.value_buffer);
+    const Index count = rows.rows();
+    for (Index c = 0; c < n; c += kWidth<T, A>)
+      for (Index r = 0; r < count; ++r)
+        store<A>(w.logits + r * kLd + c,
+                 dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
+    for (Index r = 0; r < count; ++r) {
+      T* s = w.logits + r * kLd;
+      update_row<T, A>(policies_, rows.row(r), masked, j0, 0, n, s, s,
+                       partial_row(w.partial, count, r, value_ld_), value_ld_);
+    }
+    if ((masked || kCanHide<S>) && !rows_finite<T, A>(values, n, value_ld_))
+      add_visible_values(w, masked, j0, n, values);
+    else
+      add_values(w, n, values);
+  }
+
+  void add_values(const Work& w, Index n, const RowsOf<T>& values) const noexcept {
+    const Index count = w.rows.rows(), height = RowCut<A>(count).height;
+    for (Index r = 0; r < count; r += height)
+      row_block_product<A, FixedRows<kLd>>(
+          tile_rows_for(std::min(height, count - r)), value_ld_, n, w.logits + r * kLd, values.at,
+          values.step, partial_row(w.partial, count, r, value_ld_).acc, value_ld_, true);
+  }
+
+  void add_visible_values(const Work& w, bool masked, Index j0, Index n,
+                          const RowsOf<T>& values) const noexcept {
+    const Index count = w.rows.rows();
+    for (Index r = 0; r < count; ++r) {
+      const T* weights = w.logits + r * kLd;
+      for (Index c = 0; c < n; ++c) {
+        if (masked && !policies_.mask.visible(w.rows.row(r), j0 + c)) continue;
+        if (kCanHide<S> && weights[c] == T(0)) continue;
+        add_scaled_row<T, A>(weights[c], values.at + c * values.step, value_ld_,
+                             partial_row(w.partial, count, r, value_ld_).acc);
+      }
+    }
+  }
+
+  const Problem<T>& p_;
+  Policy policies_;
+  Index key_ld_, value_ld_;
+};
+
+}  // namespace weft::detail

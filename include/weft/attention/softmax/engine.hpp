@@ -1,0 +1,224 @@
+#pragma once
+
+#include <weft/attention/softmax/packed_tiles.hpp>
+#include <weft/attention/softmax/problem.hpp>
+#include <weft/attention/softmax/row_pass.hpp>
+#include <weft/core/executor.hpp>
+
+/// Tiled online softmax attention (FlashAttention, arXiv:2205.14135), the engine of the softmax and
+/// sparse families.
+///
+///   s_ij = score(scale q_i . k_j),   p_ij = exp(s_ij - m_i) over visible j,   out_i = sum_j p_ij v_j / l_i
+///
+/// Per 16 logits: 2 D multiply-adds, D for s and D for out, and about 17 other instructions, so the
+/// floor is D / (D + 9) of the FMA peak on a machine with two vector units (0.88 at D = 64).
+///
+/// Loop nest: a task is one KV head and a block of query rows (all heads of the group). It walks the
+/// key tiles; each is packed once and then meets every query tile of the task:
+///   S = Q K^T      (28 x 256 logits, L1)          packed Q x packed K panels
+///   row pass       score, mask, running max, exp
+///   acc += P V     (task rows x E, L2)            P in place x V row-major
+/// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
+namespace weft::detail {
+
+/// Query tiles that share one packing of K and V: the packing costs about 1 % of their work, and the
+/// task's Q, accumulators, K and V tiles stay within 1 MiB up to D = E = 128.
+inline constexpr Index kTilesPerTask = 8;
+
+/// The query rows of a task: `count` queries from `first` of `heads` query heads from `head`.
+/// Row r of the task is query first + r % count of head head + r / count.
+struct QueryBlock {
+  Index batch, kv_head, head, heads, first, count;
+
+  Index rows() const noexcept { return heads * count; }
+};
+
+template <class T, class A, class M, class S, class Z>
+class TiledAttention {
+ public:
+  TiledAttention(const Problem<T>& problem, const M& mask, const S& score, const Z& normalizer)
+      : p_(problem), policies_{mask, score}, normalizer_(normalizer) {}
+
+  /// Attends the rows of one block to all keys and writes out and LSE.
+  void run(const QueryBlock& block, Arena& arena) const {
+    Work w = prepare(block, arena);
+    const Index keys = p_.keys_of(block.batch);
+    for (Index j0 = 0; j0 < keys; j0 += kKeyTile) key_tile(w, j0, std::min(kKeyTile, keys - j0));
+    for (Index r = 0; r < block.rows(); ++r) finish(w, r);
+  }
+
+ private:
+  using Policy = Policies<M, S>;
+  using Tiles = PackedTiles<T, A>;
+
+  struct Work {
+    QueryBlock block;
+    Index queries, keys;  ///< of this batch element
+    Index tiles, value_ld;
+    T* q;                 ///< packed queries, tile after tile
+    T* m;
+    T* l;
+    T* acc;
+    T* logits;
+    T* key_buffer;
+    T* key_panels;
+    T* value_buffer;
+    RowsOf<T> values;
+    bool keys_ready, values_checked, values_finite;
+  };
+
+  Index tile_rows(const Work& w, Index t) const noexcept {
+    return std::min(kQueryTile<A>, w.block.rows() - t * kQueryTile<A>);
+  }
+
+  Work prepare(const QueryBlock& block, Arena& arena) const {
+    Work w{};
+    w.block = block;
+    w.queries = p_.queries_of(block.batch);
+    w.keys = p_.keys_of(block.batch);
+    w.tiles = ceil_div(block.rows(), kQueryTile<A>);
+    w.value_ld = round_up(p_.kv.value_dim, kWidth<T, A>);
+    const Index rows = w.tiles * kQueryTile<A>;
+    const Index panels = round_up(std::min(w.keys, kKeyTile), kTileCols<T, A>);
+    const Index key_ld = round_up(p_.kv.key_dim, kWidth<T, A>);
+    w.q = arena.take<T>(rows * p_.kv.key_dim + Tiles::kSlack);
+    w.m = arena.take<T>(rows);
+    w.l = arena.take<T>(rows);
+    w.acc = arena.take<T>(rows * w.value_ld);
+    w.logits = arena.take<T>(kQueryTile<A> * kLogitsLd<T, A>);
+    w.key_buffer = arena.take<T>(std::max(panels, kQueryTile<A>) * key_ld);
+    w.key_panels = arena.take<T>(panels * p_.kv.key_dim);
+    w.value_buffer = arena.take<T>(panels * w.value_ld);
+    std::fill_n(w.m, rows, kHidden<T>);
+    std::fill_n(w.l, rows, T(0));
+    std::fill_n(w.acc, rows * w.value_ld, T(0));
+    pack_queries(w, key_ld);
+    return w;
+  }
+
+  /// Loads, converts and scales the rows of every query tile and packs them for the register tile.
+  void pack_queries(Work& w, Index ld) const {
+    const T scale = static_cast<T>(p_.scale) * (Policy::has_score ? T(1) : kLog2e<T>);
+    for (Index t = 0; t < w.tiles; ++t) {
+      T* rows = w.key_buffer;  // free until the first key tile
+      const Index count = tile_rows(w, t);
+      for (Index r = 0; r < count; ++r) {
+        const Row row = row_at(w, t * kQueryTile<A> + r);
+        p_.q.load(p_.query(row.batch, row.head, row.query), rows + r * ld, p_.kv.key_dim, ld);
+        scale_row<T, A>(rows + r * ld, ld, scale);
+      }
+      Tiles::pack_queries(rows, ld, count, p_.kv.key_dim, w.q + t * kQueryTile<A> * p_.kv.key_dim);
+    }
+  }
+
+  Row row_at(const Work& w, Index r) const noexcept {
+    return {w.block.batch, w.block.head + r / w.block.count, w.block.first + r % w.block.count,
+            w.queries, w.keys};
+  }
+
+  /// All query tiles against the keys [j0, j0 + n).
+  void key_tile(Work& w, Index j0, Index n) const {
+    w.keys_ready = w.values_checked = false;
+    for (Index t = 0; t < w.tiles; ++t) {
+      const Range queries = queries_of(w, t);
+      const Coverage coverage = classify(w, queries, j0, n);
+      if (coverage == Coverage::empty) continue;
+      load_keys_and_values(w, j0, n);
+      Range columns{0, n - 1};
+      if (coverage == Coverage::partial) columns = visible_columns(w, queries, j0, n);
+      if (columns.first > columns.last) continue;
+      query_tile(w, t, coverage == Coverage::partial, j0, columns.first, columns.last + 1);
+    }
+  }
+
+  /// The range of queries of a tile; a tile that spans several heads has them all.
+  Range queries_of(const Work& w, Index t) const noexcept {
+    const Index first = t * kQueryTile<A>, last = first + tile_rows(w, t) - 1;
+    const Index count = w.block.count, base = w.block.first;
+    if (first / count != last / count) return {base, base + count - 1};
+    return {base + first % count, base + last % count};
+  }
+
+  Coverage classify(const Work& w, const Range& queries, Index j0, Index n) const noexcept {
+    return policies_.mask.classify(
+        Tile{w.block.batch, queries, {j0, j0 + n - 1}, w.queries, w.keys});
+  }
+
+  /// Drops the empty panels at both ends of a partial tile.
+  Range visible_columns(const Work& w, const Range& queries, Index j0, Index n) const noexcept {
+    constexpr Index step = kTileCols<T, A>;
+    const auto empty = [&](Index c) {
+      return classify(w, queries, j0 + c, std::min(step, n - c)) == Coverage::empty;
+    };
+    Index first = 0, last = (n - 1) / step * step;
+    while (first < n && empty(first)) first += step;
+    while (last > first && empty(last)) last -= step;
+    return {first, std::min(n, last + step) - 1};
+  }
+
+  void load_keys_and_values(Work& w, Index j0, Index n) const {
+    if (w.keys_ready) return;
+    const auto& kv = p_.kv;
+    const Index b = w.block.batch, h = w.block.kv_head;
+    const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
+    Tiles::pack_keys(keys.at, keys.step, n, kv.key_dim, w.key_panels);
+    w.values = kv.value_rows(kv.source, b, h, j0, n, true, w.value_buffer);
+    w.keys_ready = true;
+  }
+
+  void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
+    const Index first = t * kQueryTile<A>, rows = tile_rows(w, t);
+    constexpr Index ld = kLogitsLd<T, A>;
+    Tiles::logits(w.q + first * p_.kv.key_dim, rows, p_.kv.key_dim, w.key_panels, begin, end,
+                  w.logits);
+    for (Index r = 0; r < rows; ++r) {
+      T* s = w.logits + r * ld;
+      update_row<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, s, s,
+                       state(w, first + r), w.value_ld);
+    }
+    T* acc = w.acc + first * w.value_ld;
+    if ((masked || kCanHide<S>) && !values_finite(w, j0))
+      return add_visible_values(w, first, rows, masked, j0, begin, end);
+    Tiles::add_values(w.logits, rows, begin, end, w.values, w.value_ld, acc);
+  }
+
+  RowState<T> state(const Work& w, Index r) const noexcept {
+    return {w.m + r, w.l + r, w.acc + r * w.value_ld};
+  }
+
+  /// Whether 0 * v = 0 holds for the values of the tile; asked once per key tile.
+  bool values_finite(Work& w, Index j0) const noexcept {
+    if (!w.values_checked) {
+      const Index n = std::min(kKeyTile, w.keys - j0);
+      w.values_finite = rows_finite<T, A>(w.values, n, w.value_ld);
+      w.values_checked = true;
+    }
+    return w.values_finite;
+  }
+
+  /// acc += P V without touching the values of hidden keys: for tiles with NaN or Inf in V.
+  void add_visible_values(Work& w, Index first, Index rows, bool masked, Index j0, Index begin,
+                          Index end) const noexcept {
+    for (Index r = 0; r < rows; ++r) {
+      const Row row = row_at(w, first + r);
+      const T* weights = w.logits + r * kLogitsLd<T, A>;
+      T* acc = w.acc + (first + r) * w.value_ld;
+      for (Index c = begin; c < end; ++c) {
+        if (masked && !policies_.mask.visible(row, j0 + c)) continue;
+        if (kCanHide<S> && weights[c] == T(0)) continue;
+        add_scaled_row<T, A>(weights[c], w.values.at + c * w.values.step, w.value_ld, acc);
+      }
+    }
+  }
+
+  void finish(const Work& w, Index r) const {
+    const Row row = row_at(w, r);
+    finish_row(p_, normalizer_, row, state(w, r));
+  }
+
+  const Problem<T>& p_;
+  Policy policies_;
+  const Z& normalizer_;
+};
+
+}  // namespace weft::detail

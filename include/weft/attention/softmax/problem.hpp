@@ -1,0 +1,84 @@
+#pragma once
+
+#include <weft/attention/softmax/kv_source.hpp>
+
+#include <cstddef>
+
+/// One attention call as the engine sees it: storage types erased, shapes validated.
+namespace weft::detail {
+
+/// Rows of queries in memory of any storage type; strides in bytes. Batch element b starts at token
+/// cu[b] of one long sequence when the batch is ragged.
+template <class T>
+struct QueryRows {
+  const std::byte* base;
+  Index batch, head, row;
+  void (*load)(const void* row, T* to, Index n, Index padded) noexcept;
+};
+
+/// Rows of outputs likewise: `store` scales a row by a factor and converts it.
+template <class T>
+struct OutputRows {
+  std::byte* base;
+  Index batch, head, row;
+  void (*store)(const T* from, T factor, void* row, Index n) noexcept;
+};
+
+/// Log-sum-exp outputs, strides in elements; base may be null.
+template <class T>
+struct LseRows {
+  T* base = nullptr;
+  Index batch = 0, head = 0, row = 0;
+};
+
+template <class T>
+struct Problem {
+  Index batch;
+  Index heads;
+  Index queries;             ///< of every batch element, or the longest of a ragged batch
+  const std::int32_t* cu_q;  ///< prefix sums of a ragged batch, else null
+  double scale;
+  QueryRows<T> q;
+  OutputRows<T> out;
+  LseRows<T> lse;
+  KvRows<T> kv;
+
+  Index group() const noexcept { return heads / kv.kv_heads; }
+  Index queries_of(Index b) const noexcept {
+    return cu_q == nullptr ? queries : Index{cu_q[b + 1]} - cu_q[b];
+  }
+  Index keys_of(Index b) const noexcept { return kv.keys(kv.source, b); }
+
+  const std::byte* query(Index b, Index h, Index i) const noexcept {
+    return q.base + offset(q, b, h, i);
+  }
+  std::byte* output(Index b, Index h, Index i) const noexcept {
+    return out.base + offset(out, b, h, i);
+  }
+  T* lse_at(Index b, Index h, Index i) const noexcept {
+    return lse.base == nullptr ? nullptr : lse.base + offset(lse, b, h, i);
+  }
+
+ private:
+  template <class Rows>
+  Index offset(const Rows& rows, Index b, Index h, Index i) const noexcept {
+    return (cu_q == nullptr ? b * rows.batch : cu_q[b] * rows.row) + h * rows.head + i * rows.row;
+  }
+};
+
+template <class T, class A, class S>
+void load_query_row(const void* row, T* to, Index n, Index padded) noexcept {
+  convert_row<T, A>(static_cast<const S*>(row), to, n, padded);
+}
+
+template <class T, class A, class S>
+void store_output_row(const T* from, T factor, void* row, Index n) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  S* to = static_cast<S*>(row);
+  const Vec<T, A> f(factor);
+  Index d = 0;
+  for (; d + W <= n; d += W) store_as<A>(to + d, load<A>(from + d) * f);
+  if (d < n) store_as_partial<A>(to + d, load_partial<A>(from + d, n - d) * f, n - d);
+}
+
+}  // namespace weft::detail

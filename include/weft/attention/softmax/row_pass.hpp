@@ -1,0 +1,155 @@
+#pragma once
+
+#include <weft/attention/softmax/normalizer.hpp>
+#include <weft/attention/softmax/problem.hpp>
+#include <weft/attention/softmax/score.hpp>
+
+/// The element-wise part of the online softmax, one row of one tile at a time.
+///
+/// Logits are kept in units of log 2, so that the weights are 2^(s - m): the factor log2(e) is folded
+/// into the queries when there is no score, and applied after the score when there is one. A hidden
+/// key has the logit kHidden, a finite number, so that nothing here depends on how the compiler
+/// treats infinities.
+namespace weft::detail {
+
+template <class T>
+inline constexpr T kLog2e = T(1.4426950408889634074);
+template <class T>
+inline constexpr T kLn2 = T(0.69314718055994530942);
+
+/// Logits at or below this are hidden; it leaves room for a subtraction without overflow.
+template <class T>
+inline constexpr T kHidden = std::numeric_limits<T>::lowest() / 4;
+
+/// Running maximum, sum of weights and unnormalised output of one row.
+template <class T>
+struct RowState {
+  T* m;
+  T* l;
+  T* acc;
+};
+
+/// The policies of a mixer as the row pass needs them.
+template <class M, class S>
+struct Policies {
+  const M& mask;
+  const S& score;
+  static constexpr bool has_score = !std::is_same_v<S, NoScore>;
+};
+
+/// Finishes the logits s[begin, end) of keys j0 + begin, ...: score, mask, tail. Returns their
+/// maximum. Lanes between `end` and the next multiple of the vector become hidden.
+template <class T, class A, bool Masked, class P>
+T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index end,
+                T* s) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  const V hidden(kHidden<T>);
+  V best = hidden;
+  for (Index c = begin; c < end; c += W) {
+    V x = load<A>(s + c);
+    if constexpr (P::has_score) x = policies.score(x, row, j0 + c) * V(kLog2e<T>);
+    if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
+    const bool tail = c + W > end;
+    if (tail) x = xsimd::select(first_lanes<T, A>(end - c), x, hidden);
+    if (P::has_score || Masked || tail) store<A>(s + c, x);
+    best = xsimd::max(best, x);
+  }
+  return max_lanes(best);
+}
+
+/// weights[begin, end) = 2^(s - m), up to the next multiple of the vector; returns their sum.
+template <class T, class A, class Weight>
+T weights_of(const T* s, Index begin, Index end, T m, Weight* weights) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  const V top(m);
+  V even(T(0)), odd(T(0));
+  Index c = begin;
+  for (; c + W < end; c += 2 * W) {
+    const V p = math::exp2_nonpositive(load<A>(s + c) - top);
+    const V q = math::exp2_nonpositive(load<A>(s + c + W) - top);
+    store_as<A>(weights + c, p);
+    store_as<A>(weights + c + W, q);
+    even += p;
+    odd += q;
+  }
+  if (c < end) {
+    const V p = math::exp2_nonpositive(load<A>(s + c) - top);
+    store_as<A>(weights + c, p);
+    even += p;
+  }
+  return sum_lanes(even + odd);
+}
+
+template <class T, class A>
+void scale_row(T* acc, Index n, T by) noexcept {
+  const Vec<T, A> f(by);
+  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(acc + e, load<A>(acc + e) * f);
+}
+
+/// Takes one row of a tile into the running state and leaves its weights in `weights`.
+/// `padded_dim` is the length of an accumulator row, a multiple of the vector.
+template <class T, class A, class P, class Weight>
+void update_row(const P& policies, const Row& row, bool masked, Index j0, Index begin, Index end,
+                T* s, Weight* weights, const RowState<T>& state, Index padded_dim) noexcept {
+  const T tile_max = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
+                            : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
+  const T before = *state.m;
+  const T m = before < tile_max ? tile_max : before;
+  // A row that has seen no key keeps a base of zero, where hidden logits weigh exactly nothing.
+  const T sum = weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights);
+  if (before < m) {
+    if (*state.l != T(0)) {
+      const T shrink = std::exp2(before - m);
+      *state.l *= shrink;
+      scale_row<T, A>(state.acc, padded_dim, shrink);
+    }
+    *state.m = m;
+  }
+  *state.l += sum;
+}
+
+/// acc[0, n) += weight * row[0, n); n is a multiple of the vector.
+template <class T, class A>
+void add_scaled_row(T weight, const T* row, Index n, T* acc) noexcept {
+  const Vec<T, A> w(weight);
+  for (Index e = 0; e < n; e += kWidth<T, A>)
+    store<A>(acc + e, mul_add(w, load<A>(row + e), load<A>(acc + e)));
+}
+
+/// Whether all of `count` rows of n elements are finite; n is a multiple of the vector.
+template <class T, class A>
+bool rows_finite(const RowsOf<T>& rows, Index count, Index n) noexcept {
+  const Vec<T, A> largest(std::numeric_limits<T>::max());
+  for (Index j = 0; j < count; ++j)
+    for (Index e = 0; e < n; e += kWidth<T, A>)
+      if (!xsimd::all(xsimd::abs(load<A>(rows.at + j * rows.step + e)) <= largest)) return false;
+  return true;
+}
+
+/// Merges the state of a row over other keys into `into`:
+///   m' = max(m1, m2), l' = 2^(m1 - m') l1 + 2^(m2 - m') l2, acc likewise.
+template <class T, class A>
+void merge_row(const RowState<T>& into, const RowState<T>& from, Index padded_dim) noexcept {
+  if (*from.l == T(0)) return;
+  const T m = *into.m < *from.m ? *from.m : *into.m;
+  const T keep = std::exp2(*into.m - m), add = std::exp2(*from.m - m);
+  *into.m = m;
+  *into.l = *into.l * keep + *from.l * add;
+  scale_row<T, A>(into.acc, padded_dim, keep);
+  add_scaled_row<T, A>(add, from.acc, padded_dim, into.acc);
+}
+
+/// Divides, converts and writes one row of the output and its log-sum-exp.
+template <class T, class Z>
+void finish_row(const Problem<T>& problem, const Z& normalizer, const Row& row,
+                const RowState<T>& state) noexcept {
+  const T m = *state.m, l = *state.l;
+  problem.out.store(state.acc, normalizer.factor(m, l, row.head),
+                    problem.output(row.batch, row.head, row.query), problem.kv.value_dim);
+  if (T* lse = problem.lse_at(row.batch, row.head, row.query))
+    *lse = l == T(0) ? -std::numeric_limits<T>::infinity() : (m + std::log2(l)) * kLn2<T>;
+}
+
+}  // namespace weft::detail

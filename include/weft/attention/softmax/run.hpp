@@ -1,0 +1,135 @@
+#pragma once
+
+#include <weft/attention/softmax/direct.hpp>
+#include <weft/attention/softmax/engine.hpp>
+
+/// How one attention call is cut into tasks and carried out.
+namespace weft::detail {
+
+/// The tasks of one batch element: query blocks of the tiled engine, or key splits of the direct one.
+/// Everything follows from shapes.
+struct SequencePlan {
+  Index queries, keys;
+  bool direct;
+  Index block_queries;    ///< queries of one block, tiled only
+  Index tasks_per_head;   ///< per KV head
+
+  template <class A>
+  static SequencePlan make(Index queries, Index keys, Index group) noexcept {
+    SequencePlan plan{queries, keys, group * queries <= kDirectRows, 0, 0};
+    if (queries == 0) return plan;
+    if (plan.direct) {
+      plan.tasks_per_head = std::max<Index>(1, ceil_div(keys, kSplit));
+    } else {
+      const Index tiles = std::max<Index>(1, kTilesPerTask / group);
+      plan.block_queries = tiles * kQueryTile<A>;
+      plan.tasks_per_head = ceil_div(queries, plan.block_queries);
+    }
+    return plan;
+  }
+};
+
+template <class T, class A, class M, class S, class Z>
+class AttentionCall {
+ public:
+  AttentionCall(const Problem<T>& problem, const M& mask, const S& score, const Z& normalizer)
+      : p_(problem),
+        normalizer_(normalizer),
+        tiled_(problem, mask, score, normalizer),
+        direct_(problem, mask, score),
+        value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
+
+  void run(const Context& ctx) const {
+    Arena::Frame frame(ctx.arena());
+    const Table table = tabulate(ctx.arena());
+    ctx.parallel(table.first_task[p_.batch], [&](Index task, Arena& arena) {
+      const Index b = std::upper_bound(table.first_task, table.first_task + p_.batch, task) -
+                      table.first_task - 1;
+      run_task(table, b, task - table.first_task[b], arena);
+    });
+    for (Index b = 0; b < p_.batch; ++b) merge_splits(table, b);
+  }
+
+ private:
+  /// Prefix sums over the batch: tasks, and elements of partial results.
+  struct Table {
+    Index* first_task;
+    Index* first_partial;
+    T* partials;
+  };
+
+  SequencePlan plan(Index b) const noexcept {
+    return SequencePlan::make<A>(p_.queries_of(b), p_.keys_of(b), p_.group());
+  }
+
+  /// Splits of one KV head whose results wait for the merge; a single split is finished at once.
+  static bool is_split(const SequencePlan& plan) noexcept {
+    return plan.direct && plan.tasks_per_head > 1;
+  }
+
+  Table tabulate(Arena& arena) const {
+    Table t{arena.take<Index>(p_.batch + 1), arena.take<Index>(p_.batch + 1), nullptr};
+    t.first_task[0] = t.first_partial[0] = 0;
+    for (Index b = 0; b < p_.batch; ++b) {
+      const SequencePlan s = plan(b);
+      const Index tasks = p_.kv.kv_heads * s.tasks_per_head;
+      const Index size = partial_size(p_.group() * s.queries, value_ld_);
+      t.first_task[b + 1] = t.first_task[b] + tasks;
+      t.first_partial[b + 1] = t.first_partial[b] + (is_split(s) ? tasks * size : 0);
+    }
+    t.partials = arena.take<T>(t.first_partial[p_.batch]);
+    return t;
+  }
+
+  /// Late blocks first: under a causal mask they are the long ones, and what is left for the end of
+  /// the queue should be short.
+  void run_task(const Table& table, Index b, Index task, Arena& arena) const {
+    const SequencePlan s = plan(b);
+    const Index h = task / s.tasks_per_head, part = task % s.tasks_per_head;
+    if (s.direct) return run_direct(table, b, s, h, part, arena);
+    const Index first = (s.tasks_per_head - 1 - part) * s.block_queries;
+    tiled_.run({b, h, h * p_.group(), p_.group(), first,
+                std::min(s.block_queries, s.queries - first)},
+               arena);
+  }
+
+  void run_direct(const Table& table, Index b, const SequencePlan& s, Index h, Index part,
+                  Arena& arena) const {
+    const DirectRows rows{b, h, p_.group(), s.queries, s.keys};
+    const Index size = partial_size(rows.rows(), value_ld_);
+    T* partial = is_split(s) ? table.partials + table.first_partial[b] +
+                                   (h * s.tasks_per_head + part) * size
+                             : arena.take<T>(size);
+    direct_.run(rows, part * kSplit, std::min(s.keys, (part + 1) * kSplit), partial, arena);
+    if (!is_split(s)) finish(rows, partial);
+  }
+
+  void finish(const DirectRows& rows, T* partial) const noexcept {
+    for (Index r = 0; r < rows.rows(); ++r)
+      finish_row(p_, normalizer_, rows.row(r), partial_row(partial, rows.rows(), r, value_ld_));
+  }
+
+  /// Merges the splits of a batch element into the first of each head, in order.
+  void merge_splits(const Table& table, Index b) const noexcept {
+    const SequencePlan s = plan(b);
+    if (!is_split(s)) return;
+    for (Index h = 0; h < p_.kv.kv_heads; ++h) {
+      const DirectRows rows{b, h, p_.group(), s.queries, s.keys};
+      const Index size = partial_size(rows.rows(), value_ld_);
+      T* first = table.partials + table.first_partial[b] + h * s.tasks_per_head * size;
+      for (Index part = 1; part < s.tasks_per_head; ++part)
+        for (Index r = 0; r < rows.rows(); ++r)
+          merge_row<T, A>(partial_row(first, rows.rows(), r, value_ld_),
+                          partial_row(first + part * size, rows.rows(), r, value_ld_), value_ld_);
+      finish(rows, first);
+    }
+  }
+
+  const Problem<T>& p_;
+  const Z& normalizer_;
+  TiledAttention<T, A, M, S, Z> tiled_;
+  DirectAttention<T, A, M, S> direct_;
+  Index value_ld_;
+};
+
+}  // namespace weft::detail

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <weft/attention/softmax/mask.hpp>
+#include <weft/core/math.hpp>
+
+#include <concepts>
+#include <limits>
+#include <type_traits>
+
+/// Scores: what happens to a logit between q k^T and the mask.
+///
+/// A score is a plain struct with
+///
+///   template <class V> V operator()(V s, const Row& row, Index j0) const noexcept
+///
+/// which receives the scaled logits of keys j0, j0 + 1, ... of one row, in natural units, and gives
+/// back what softmax shall see. Lanes beyond the last key may hold anything and are discarded; a
+/// score must not read its own data there. Data of the caller are checked once by an optional
+///   void check(Index batch, Index heads, Index queries, Index keys) const;
+/// A score that can hide a key by answering -inf says so: `static constexpr bool can_hide = true`.
+/// Scores are applied in the order in which a Chain lists them.
+namespace weft {
+
+template <class S, class V = Vec<float>>
+concept Score = requires(const S& s, V v, const Row& r, Index j0) {
+  { s(v, r, j0) } noexcept -> std::same_as<V>;
+};
+
+/// Plain scaled dot products.
+struct NoScore {
+  template <class V>
+  V operator()(V s, const Row&, Index) const noexcept {
+    return s;
+  }
+};
+static_assert(Score<NoScore>);
+
+namespace detail {
+
+template <class S>
+inline constexpr bool kCanHide = requires { requires S::can_hide; };
+
+template <class V>
+inline constexpr Index kLanes = static_cast<Index>(V::size);
+
+/// What score and mask policies may read of a row of their own data: the keys that exist.
+template <class V, class T>
+V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
+  using Lane = typename V::value_type;
+  if constexpr (std::is_same_v<T, Lane>) {
+    if (step == 1 && j0 + kLanes<V> <= r.keys) return V::load_unaligned(row + j0);
+  }
+  Lane lanes[V::size] = {};
+  const Index count = std::min(kLanes<V>, r.keys - j0);
+  for (Index l = 0; l < count; ++l) lanes[l] = static_cast<Lane>(row[(j0 + l) * step]);
+  return V::load_unaligned(lanes);
+}
+
+}  // namespace detail
+
+/// Soft-capped logits, s <- cap tanh(s / cap) (Gemma 2, arXiv:2408.00118). Comes before bias and
+/// mask; cap > 0.
+struct SoftCap {
+  double cap;
+
+  template <class V>
+  V operator()(V s, const Row&, Index) const noexcept {
+    using T = typename V::value_type;
+    return V(static_cast<T>(cap)) * math::tanh(s * V(static_cast<T>(1 / cap)));
+  }
+  void check(Index, Index, Index, Index) const {
+    require(cap > 0 && cap < std::numeric_limits<double>::infinity(),
+            "SoftCap: cap must be positive and finite, got ", cap);
+  }
+};
+static_assert(Score<SoftCap>);
+
+/// Additive bias s <- s + bias[b, h, i, j]; axes of extent 1 are broadcast. A bias of -inf hides the
+/// key from the query, whatever the key and the value hold.
+template <class T = float>
+struct AdditiveBias {
+  static constexpr bool can_hide = true;
+  View<const T, 4> bias;
+
+  explicit AdditiveBias(View<const T, 4> b) noexcept : bias(b) {}
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    const auto at = [&](std::size_t axis, Index i) { return bias.extent(axis) == 1 ? 0 : i; };
+    const T* row = bias.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
+    const V b = detail::load_keys<V>(row, bias.extent(3) == 1 ? 0 : bias.stride(3), r, j0);
+    const V hidden(-std::numeric_limits<typename V::value_type>::infinity());
+    return xsimd::select(b == hidden, hidden, s + b);
+  }
+  void check(Index batch, Index heads, Index queries, Index keys) const {
+    (void)bias.broadcast({batch, heads, queries, keys});
+  }
+};
+static_assert(Score<AdditiveBias<float>>);
+
+/// Attention with linear biases (Train Short, Test Long, arXiv:2108.12409):
+///   s <- s - slope[h] |i + (M - N) - j|
+/// `slopes` has one entry per query head (see position/alibi.hpp for the published ones).
+template <class T = float>
+struct Alibi {
+  View<const T, 1> slopes;
+
+  explicit Alibi(View<const T, 1> per_head) noexcept : slopes(per_head) {}
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    using Lane = typename V::value_type;
+    const V distance = xsimd::abs(key_positions(s, j0 - r.position()));
+    return mul_add(V(static_cast<Lane>(-slopes(r.head))), distance, s);
+  }
+  void check(Index, Index heads, Index, Index) const {
+    require(slopes.extent(0) == heads, "Alibi: ", slopes.extent(0), " slopes for ", heads,
+            " query heads; give one per head");
+  }
+};
+static_assert(Score<Alibi<float>>);
+
+/// Bias by relative position (T5, arXiv:1910.10683; any Toeplitz bias):
+///   s <- s + bias[h, (j - (i + M - N)) + zero]
+/// `bias` is [H, L], `zero` the column of distance 0. Distances run from -(M - 1) to N - 1, so
+/// zero >= M - 1 and L >= zero + N.
+template <class T = float>
+struct RelativeBias {
+  View<const T, 2> bias;
+  Index zero;
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    const T* row = bias.pointer(r.head) + zero - r.position();
+    return s + detail::load_keys<V>(row, 1, r, j0);
+  }
+  void check(Index, Index heads, Index queries, Index keys) const {
+    require(bias.extent(0) == heads, "RelativeBias: ", bias.extent(0), " rows for ", heads,
+            " query heads; give one per head");
+    require(bias.stride(1) == 1, "RelativeBias: the last axis must have stride 1");
+    require(zero >= keys - 1 && bias.extent(1) >= zero + queries, "RelativeBias: distances from ",
+            -(keys - 1), " to ", queries - 1, " are asked for, the table has ", -zero, " to ",
+            bias.extent(1) - zero - 1);
+  }
+};
+template <class T>
+RelativeBias(View<const T, 2>, Index) -> RelativeBias<T>;
+static_assert(Score<RelativeBias<float>>);
+
+/// First, then Second.
+template <class First, class Second>
+struct Chain {
+  static constexpr bool can_hide = detail::kCanHide<First> || detail::kCanHide<Second>;
+  First first;
+  Second second;
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    return second(first(s, r, j0), r, j0);
+  }
+  void check(Index batch, Index heads, Index queries, Index keys) const {
+    detail::check_policy(first, batch, heads, queries, keys);
+    detail::check_policy(second, batch, heads, queries, keys);
+  }
+};
+template <class First, class Second>
+Chain(First, Second) -> Chain<First, Second>;
+
+}  // namespace weft
