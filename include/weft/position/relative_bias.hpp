@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/core/view.hpp>
+#include <weft/core/tensor.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -56,9 +56,12 @@ inline Index relative_bucket(const RelativeBuckets& buckets, Index rel) noexcept
 /// of the softmax engine then is RelativeBias{bias, -first}.
 ///
 /// Throws when the buckets are impossible or the shapes disagree. Time O(H length).
-template <class S, class T>
-void relative_bias(const RelativeBuckets& buckets, View<const S, 2> table, Index first,
-                   View<T, 2> bias) {
+template <ViewLike<2> Table, ViewLike<2> Bias>
+void relative_bias(const RelativeBuckets& buckets, const Table& table_like, Index first,
+                   Bias&& bias_like) {
+  const auto table = view_of(table_like);
+  const auto bias = view_of(bias_like);
+  using T = typename decltype(bias)::value_type;
   check(buckets);
   require(table.extent(0) == buckets.count, "relative_bias: table has ", table.extent(0),
           " rows, there are ", buckets.count, " buckets");

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <weft/core/simd.hpp>
-#include <weft/core/view.hpp>
+#include <weft/core/tensor.hpp>
 
 #include <cmath>
 #include <limits>
@@ -36,8 +36,10 @@ inline double sinusoid_frequency(const Sinusoids& s, Index pair, Index channels)
 
 /// Writes the positions first, first + 1, ... into out [N, D]; an odd last channel becomes zero.
 /// Angles are computed in double. Throws when base is not positive. Time O(N D).
-template <class T>
-void sinusoidal_positions(const Sinusoids& s, View<T, 2> out, Index first = 0) {
+template <ViewLike<2> Out>
+void sinusoidal_positions(const Sinusoids& s, Out&& out_like, Index first = 0) {
+  const auto out = view_of(out_like);
+  using T = typename decltype(out)::value_type;
   require(s.base > 0 && s.base < std::numeric_limits<double>::infinity(),
           "sinusoidal_positions: base is ", s.base, ", wanted a positive number");
   const Index channels = out.extent(1), pairs = channels / 2;
