@@ -57,7 +57,8 @@ class AtomicFile {
 
  private:
   void check(bool ok, const char* step) const {
-    if (!ok) fail("cannot " + std::string(step) + " " + path_.string() + ": " + std::strerror(errno));
+    if (!ok)
+      fail("cannot " + std::string(step) + " " + path_.string() + ": " + std::strerror(errno));
   }
 
   std::filesystem::path path_;

@@ -4,23 +4,43 @@
 #include <weft/core/dtype/fp16.hpp>
 #include <weft/core/tensor.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace weft {
 
 static_assert(std::endian::native == std::endian::little, "array files are little-endian");
 
 /// Element types that array files may hold. F8_E4M3 and F8_E5M2 are known by size only.
-enum class Dtype { BOOL, U8, I8, I16, U16, I32, U32, I64, U64, F8_E4M3, F8_E5M2, F16, BF16, F32, F64 };
+enum class Dtype {
+  BOOL,
+  U8,
+  I8,
+  I16,
+  U16,
+  I32,
+  U32,
+  I64,
+  U64,
+  F8_E4M3,
+  F8_E5M2,
+  F16,
+  BF16,
+  F32,
+  F64
+};
 
 namespace detail {
 
@@ -101,8 +121,22 @@ void convert_elements(Dtype from, const std::byte* source, std::span<To> to, std
 
 namespace detail {
 
-template <class T>
-inline constexpr bool is_integer = std::is_integral_v<T>;  // bool counts as one
+/// a * b for a, b >= 0; nothing when it overflows.
+constexpr std::optional<Index> product(Index a, Index b) noexcept {
+  if (b != 0 && a > std::numeric_limits<Index>::max() / b) return std::nullopt;
+  return a * b;
+}
+
+/// Bytes of a packed array; nothing when they, or its strides, overflow.
+inline std::optional<Index> packed_bytes(Dtype dtype, const std::vector<Index>& shape) {
+  std::optional<Index> bytes = size_of(dtype);
+  bool empty = false;
+  for (const Index extent : shape) {
+    empty = empty || extent == 0;
+    if (bytes) bytes = product(*bytes, std::max<Index>(extent, 1));
+  }
+  return bytes && empty ? 0 : bytes;
+}
 
 template <class To, class From>
 constexpr bool fits(From value) noexcept {
@@ -143,11 +177,11 @@ template <class To, class From>
 void convert_from(const std::byte* source, std::span<To> to, std::string_view what) {
   if constexpr (std::is_same_v<To, From> && !std::is_same_v<To, bool>) {
     if (!to.empty()) std::memcpy(to.data(), source, to.size_bytes());
-  } else if constexpr (!is_integer<To>) {
+  } else if constexpr (!std::is_integral_v<To>) {
     for (std::size_t i = 0; i < to.size(); ++i) {
       to[i] = convert_float<To>(element_at<From>(source, i));
     }
-  } else if constexpr (is_integer<From>) {
+  } else if constexpr (std::is_integral_v<From>) {
     for (std::size_t i = 0; i < to.size(); ++i) {
       const From value = element_at<From>(source, i);
       require(fits<To>(value), what, ": element ", i, " is ", value, ", which ",

@@ -2,7 +2,7 @@
 
 #include <weft/io/atomic_file.hpp>
 #include <weft/io/mapped_file.hpp>
-#include <weft/io/packed_bytes.hpp>
+#include <weft/io/pack.hpp>
 #include <weft/io/safetensors_header.hpp>
 
 #include <algorithm>

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -157,22 +156,6 @@ class SafetensorsEvents : public nlohmann::json_sax<nlohmann::json> {
   std::string key_;   ///< the innermost key
   std::optional<std::vector<Index>>* list_ = nullptr;
 };
-
-/// a * b for a, b >= 0; nothing when it overflows.
-constexpr std::optional<Index> product(Index a, Index b) noexcept {
-  if (b != 0 && a > std::numeric_limits<Index>::max() / b) return std::nullopt;
-  return a * b;
-}
-
-/// Bytes of a packed array; nothing when they overflow. A zero extent wins over absurd others.
-inline std::optional<Index> packed_bytes(Dtype dtype, const std::vector<Index>& shape) {
-  if (std::find(shape.begin(), shape.end(), 0) != shape.end()) return 0;
-  std::optional<Index> bytes = size_of(dtype);
-  for (const Index extent : shape) {
-    if (bytes) bytes = product(*bytes, extent);
-  }
-  return bytes;
-}
 
 /// Turns one entry into a TensorInfo, or throws with `where` = file and tensor.
 inline TensorInfo checked_info(const SafetensorsEvents::Entry& entry,
