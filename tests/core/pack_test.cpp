@@ -44,7 +44,7 @@ TEMPLATE_LIST_TEST_CASE("a packed panel is depth-major and padded with zeros", "
   const Index depth = GENERATE(1, 2, 7, 16, 31, 65);
   const Index width = GENERATE(1, 2, 6, 12, 14, 32);
   const Index count = GENERATE_COPY(Index{0}, width / 2, width);
-  const auto source = numbers<S>((2 * depth + 1) * (width + 4) + 2 * depth);
+  const auto source = numbers<S>((2 * depth + 6) * (width + 4));
   for (const Strides stride : layouts(depth, width)) {
     const Index size = panel_size<T, A>(depth, width);
     std::vector<T> panel(static_cast<std::size_t>(size + 8), T(kGuard));
@@ -69,7 +69,7 @@ TEMPLATE_LIST_TEST_CASE("all columns of B become panels of one register tile", "
   constexpr Index NR = kTileCols<T, A>;
   const Index depth = GENERATE(1, 5, 33);
   const Index cols = GENERATE(1, 31, 32, 33, 97);
-  const auto source = numbers<S>((2 * depth + 5) * (cols + 4));
+  const auto source = numbers<S>((2 * depth + 6) * (cols + 4));
   for (const Strides stride : layouts(depth, cols)) {
     std::vector<T> panels(static_cast<std::size_t>(ceil_div(cols, NR) * depth * NR), T(kGuard));
     pack_cols<A>(source.data(), stride.k, stride.n, depth, cols, panels.data());
