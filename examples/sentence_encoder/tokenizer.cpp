@@ -20,8 +20,8 @@ constexpr std::size_t kNoNode = 0;  // the root is nobody's child
 
 std::vector<std::int32_t> nfkc(std::string_view text) {
   static_assert(sizeof(utf8proc_int32_t) == sizeof(std::int32_t));
-  constexpr auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPAT |
-                                                          UTF8PROC_COMPOSE);
+  constexpr auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPAT | UTF8PROC_COMPOSE);
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
   const auto size = static_cast<utf8proc_ssize_t>(text.size());
   const auto decomposed = utf8proc_decompose(bytes, size, nullptr, 0, options);

@@ -15,8 +15,8 @@ struct Piece {
   double score;      ///< log probability
 };
 
-/// Reads `[["text", score], ...]`; a score of null counts as 0, as it does in JavaScript arithmetic.
-/// Throws weft::error naming the file when it is missing or says anything else.
+/// Reads `[["text", score], ...]`; a score of null counts as 0, as it does in JavaScript
+/// arithmetic. Throws weft::error naming the file when it is missing or says anything else.
 std::vector<Piece> load_vocabulary(const std::filesystem::path& file);
 
 /// Reserved symbols, the space mark and the printable ASCII characters, all equally likely: for
