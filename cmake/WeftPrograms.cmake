@@ -45,4 +45,5 @@ function(weft_test_program target)
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_compile_definitions(${target} PRIVATE
     WEFT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
+  add_dependencies(weft_test_programs ${target})
 endfunction()

@@ -46,7 +46,5 @@ function(_weft_wrap_statements block number out)
     string(SUBSTRING "${block}" 0 ${split} includes)
     string(SUBSTRING "${block}" ${split} -1 block)
   endif()
-  set(${out}
-    "${includes}\nvoid readme_block${number}();\nvoid readme_block${number}() {\n${block}}\n"
-    PARENT_SCOPE)
+  set(${out} "${includes}\nvoid readme_block${number}() {\n${block}}\n" PARENT_SCOPE)
 endfunction()
