@@ -10,8 +10,10 @@
 
 namespace weft {
 
-/// Normalisations of rows. Each maps a row x of D channels to gain * ((x - centre) / spread * w + b)
-/// with the centre and spread given below, over the last axis of an array of any rank:
+/// Normalisations over the last axis of an array of any rank. Each maps a row x of D channels to
+///
+///   gain * ((x - centre) / spread * weight + bias)
+///
 ///
 ///   LayerNorm    centre mean(x),  spread sqrt(mean((x - mean)^2) + eps)      arXiv:1607.06450
 ///   RmsNorm      centre 0,        spread sqrt(mean(x^2) + eps)               arXiv:1910.07467
@@ -195,8 +197,8 @@ concept RowNorm = requires(const N& norm, const typename N::value_type* row, Ind
 };
 
 /// y = norm(x) over the last axis. x and y have the same shape, of any rank, with that axis
-/// contiguous; y may be x itself. Elements float, bf16 or fp16 with parameters in float, double with
-/// double. Throws when shapes disagree or a parameter is out of range. Time O(size).
+/// contiguous; y may be x itself. Elements float, bf16 or fp16 with parameters in float, double
+/// with double. Throws when shapes disagree or a parameter is out of range. Time O(size).
 template <class A = DefaultArch, RowNorm N, class X, class Y>
 void normalize(const N& norm, const X& x, Y&& y, const Context& ctx = Context{}) {
   using T = typename N::value_type;
