@@ -48,6 +48,7 @@ endfunction()
 # Include folders of a target, as they stand: they outlive the scope of an imported target.
 function(_weft_include_of target out)
   get_target_property(dirs ${target} INTERFACE_INCLUDE_DIRECTORIES)
+  list(REMOVE_DUPLICATES dirs)
   set(${out} "${dirs}" PARENT_SCOPE)
 endfunction()
 
