@@ -47,7 +47,7 @@ class Bench:
     """The rows of weft_bench."""
 
     def __init__(self, program, seconds):
-        self.program = str(program)
+        self.program = str(program.resolve())
         self.seconds = seconds
 
     def names(self):
@@ -68,7 +68,7 @@ class Ort:
     """ONNX Runtime, which is asked for peer/ort/<name>."""
 
     def __init__(self, script):
-        self.script = str(script)
+        self.script = str(script.resolve())
 
     def measure(self, name):
         text = output_of(["node", self.script, name.removeprefix("peer/ort/")])
@@ -99,6 +99,14 @@ def grouped(pairs):
     for row, rival in pairs:
         groups.setdefault(row, []).append(rival)
     return groups
+
+
+def source_of(name, bench, ort):
+    if not name.startswith("peer/ort/"):
+        return bench
+    if ort is None:
+        raise Failure(f"{name} needs --ort peers/ort.mjs")
+    return ort
 
 
 def measure_group(row, rivals, source_of, rounds):
@@ -186,7 +194,7 @@ def arguments():
 def main():
     options = arguments()
     bench = Bench(options.bench, options.seconds)
-    ort = Ort(options.ort)
+    ort = Ort(options.ort) if options.ort else None
     pairs = [tuple(pair) for pair in options.pair]
     if options.filter or not pairs:
         names = [name for name in bench.names() if not RIVAL.match(name)]
@@ -196,8 +204,9 @@ def main():
     lines = [HEADER]
     for row, rivals in grouped(pairs).items():
         print(f"measuring {row}", file=sys.stderr)
-        source_of = lambda name: ort if name.startswith("peer/ort/") else bench
-        lines += lines_of(row, measure_group(row, rivals, source_of, options.rounds))
+        samples = measure_group(row, rivals, lambda name: source_of(name, bench, ort),
+                                options.rounds)
+        lines += lines_of(row, samples)
     (print_markdown if options.markdown else print_plain)(lines)
 
 
