@@ -40,9 +40,13 @@ namespace detail {
 inline void append(std::string& to, std::string_view text) { to += text; }
 inline void append(std::string& to, const char* text) { to += text; }
 inline void append(std::string& to, const std::string& text) { to += text; }
-template <class Number>
-void append(std::string& to, Number value) {
-  to += std::to_string(value);
+/// Numbers, and whatever has a `shape_text`: passed as it is, so that its text is made on failure only.
+template <class X>
+void append(std::string& to, const X& value) {
+  if constexpr (requires { shape_text(value); })
+    to += shape_text(value);
+  else
+    to += std::to_string(value);
 }
 
 }  // namespace detail

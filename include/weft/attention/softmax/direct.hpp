@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/attention/softmax/packed_tiles.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/core/executor.hpp>
@@ -96,12 +97,12 @@ class DirectAttention {
       load_query(rows.row(r), w.q + r * key_ld_);
     }
     for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
-      block(w, j0, std::min(kDirectBlock, end - j0));
+      block(w, j0, std::min(kDirectBlock, end - j0), end);
   }
 
  private:
   using Policy = Policies<M, S>;
-  static constexpr Index kLd = kDirectBlock + kWidth<T, A>;
+  static constexpr Index kLd = kLogitsLd<T, A>;  // as in the tiled engine: the same register tiles
 
   struct Work {
     DirectRows rows;
@@ -118,7 +119,7 @@ class DirectAttention {
     scale_row<T, A>(to, key_ld_, scale);
   }
 
-  void block(const Work& w, Index j0, Index n) const noexcept {
+  void block(const Work& w, Index j0, Index n, Index end) const noexcept {
     const DirectRows& rows = w.rows;
     const Coverage coverage = policies_.mask.classify(Tile{
         rows.batch, {0, rows.queries - 1}, {j0, j0 + n - 1}, rows.queries, rows.keys});
@@ -129,15 +130,21 @@ class DirectAttention {
     const RowsOf<T> values =
         kv.value_rows(kv.source, rows.batch, rows.kv_head, j0, n, false, w.value_buffer);
     const Index count = rows.rows();
-    for (Index c = 0; c < n; c += kWidth<T, A>)
+    for (Index c = 0; c < n; c += kWidth<T, A>) {
+      // W rows are read side by side, which hides their order from hardware prefetchers.
+      const Index next = j0 + kDirectBlock + c;
+      if (next < end)
+        kv.prefetch(kv.source, rows.batch, rows.kv_head, next, std::min(kWidth<T, A>, end - next));
       for (Index r = 0; r < count; ++r)
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
-    for (Index r = 0; r < count; ++r) {
-      T* s = w.logits + r * kLd;
-      update_row<T, A>(policies_, rows.row(r), masked, j0, 0, n, s, s,
-                       partial_row(w.partial, count, r, value_ld_), value_ld_);
     }
+    for (Index r = 0; r < count; ++r)
+      take_logits<T, A>(policies_, rows.row(r), masked, j0, 0, n, w.logits + r * kLd,
+                        partial_row(w.partial, count, r, value_ld_), value_ld_);
+    for (Index r = 0; r < count; ++r)
+      take_weights<T, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd,
+                         partial_row(w.partial, count, r, value_ld_));
     if ((masked || kCanHide<S>) && !rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else

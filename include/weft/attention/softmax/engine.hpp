@@ -23,7 +23,7 @@ namespace weft::detail {
 
 /// Query tiles that share one packing of K and V: the packing costs about 1 % of their work, and the
 /// task's Q, accumulators, K and V tiles stay within 1 MiB up to D = E = 128.
-inline constexpr Index kTilesPerTask = 8;
+inline constexpr Index kTilesPerTask = 16;
 
 /// The query rows of a task: `count` queries from `first` of `heads` query heads from `head`.
 /// Row r of the task is query first + r % count of head head + r / count.
@@ -171,11 +171,11 @@ class TiledAttention {
     constexpr Index ld = kLogitsLd<T, A>;
     Tiles::logits(w.q + first * p_.kv.key_dim, rows, p_.kv.key_dim, w.key_panels, begin, end,
                   w.logits);
-    for (Index r = 0; r < rows; ++r) {
-      T* s = w.logits + r * ld;
-      update_row<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, s, s,
-                       state(w, first + r), w.value_ld);
-    }
+    for (Index r = 0; r < rows; ++r)
+      take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, w.logits + r * ld,
+                        state(w, first + r), w.value_ld);
+    for (Index r = 0; r < rows; ++r)
+      take_weights<T, A>(w.logits + r * ld, begin, end, w.logits + r * ld, state(w, first + r));
     T* acc = w.acc + first * w.value_ld;
     if ((masked || kCanHide<S>) && !values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);

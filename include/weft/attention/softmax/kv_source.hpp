@@ -102,7 +102,29 @@ struct KvRows {
   RowsOf<T> (*key_rows)(const void* source, Index b, Index h, Index j0, Index n, T* buffer) noexcept;
   RowsOf<T> (*value_rows)(const void* source, Index b, Index h, Index j0, Index n, bool dense,
                           T* buffer) noexcept;
+  void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n) noexcept;
 };
+
+/// Asks for the cache lines of one row.
+template <class S>
+void prefetch_row(const S* row, Index n) noexcept {
+  constexpr Index line = 64 / static_cast<Index>(sizeof(S));
+  for (Index d = 0; d < n; d += line) __builtin_prefetch(row + d, 0, 2);
+}
+
+/// Asks for tokens j0 .. j0 + n of head h, both keys and values.
+template <class Source>
+void prefetch_tokens_of(const void* erased, Index b, Index h, Index j0, Index n) noexcept {
+  const auto& source = *static_cast<const Source*>(erased);
+  for (Index j = 0; j < n;) {
+    const auto run = source.run(b, h, j0 + j);
+    const Index stop = std::min(n, j + run.count);
+    for (Index r = 0; j < stop; ++j, ++r) {
+      prefetch_row(run.keys + r * run.key_step, source.key_dim());
+      prefetch_row(run.values + r * run.value_step, source.value_dim());
+    }
+  }
+}
 
 template <class T, class A, class Source>
 RowsOf<T> key_rows_of(const void* erased, Index b, Index h, Index j0, Index n,
@@ -147,7 +169,8 @@ KvRows<T> erase_kv(const Source& source) noexcept {
           source.value_dim(),
           [](const void* s, Index b) noexcept { return static_cast<const Source*>(s)->keys(b); },
           &key_rows_of<T, A, Source>,
-          &value_rows_of<T, A, Source>};
+          &value_rows_of<T, A, Source>,
+          &prefetch_tokens_of<Source>};
 }
 
 }  // namespace detail

@@ -67,8 +67,8 @@ void require_channels(const View<T, Rank>& view, const char* name) {
 template <std::size_t Rank, class X, class Y>
 void require_axis(const View<X, Rank>& a, const char* a_name, const View<Y, Rank>& b,
                   const char* b_name, std::size_t axis, const char* what) {
-  require(a.extent(axis) == b.extent(axis), b_name, " ", shape_text(b), " must have the ", what,
-          " of ", a_name, " ", shape_text(a));
+  require(a.extent(axis) == b.extent(axis), b_name, " ", b, " must have the ", what,
+          " of ", a_name, " ", a);
 }
 
 inline void require_group(Index heads, Index kv_heads) {
@@ -117,8 +117,8 @@ Problem<T> problem_of(View<const Q, 4> q, View<O, 4> out, const KvRows<T>& kv, d
 template <class T, class Q>
 LseRows<T> checked_lse(View<T, 3> lse, View<const Q, 4> q) {
   for (std::size_t axis : {0u, 1u, 2u})
-    require(lse.extent(axis) == q.extent(axis), "lse ", shape_text(lse),
-            " must be [B, H, N] for q ", shape_text(q));
+    require(lse.extent(axis) == q.extent(axis), "lse ", lse,
+            " must be [B, H, N] for q ", q);
   return {lse.data(), lse.stride(0), lse.stride(1), lse.stride(2)};
 }
 

@@ -49,7 +49,7 @@ void attend_ragged(const Softmax<M, S, Z>& mixer, View<const Q, 3> q, View<const
   for (Index b = 0; b < p.batch; ++b) p.queries = std::max(p.queries, p.queries_of(b));
   if (lse != nullptr) {
     require(lse->extent(0) == q.extent(0) && lse->extent(1) == q.extent(1), "lse ",
-            shape_text(*lse), " must be [Tq, H] for q ", shape_text(q));
+            *lse, " must be [Tq, H] for q ", q);
     p.lse = {lse->data(), 0, lse->stride(1), lse->stride(0)};
   }
   run_attention<A>(mixer, p, ctx);

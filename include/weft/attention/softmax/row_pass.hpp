@@ -21,13 +21,18 @@ inline constexpr T kLn2 = T(0.69314718055994530942);
 template <class T>
 inline constexpr T kHidden = std::numeric_limits<T>::lowest() / 4;
 
-/// Running maximum, sum of weights and unnormalised output of one row.
+/// The running state of one row: sum of weights and unnormalised output relative to the base m.
 template <class T>
 struct RowState {
   T* m;
   T* l;
   T* acc;
 };
+
+/// The base m follows the running maximum only when that has risen by more than this: weights up to
+/// 2^8 cost no accuracy in floating point, and after the first tile hardly any row is rescaled.
+template <class T>
+inline constexpr T kRise = T(8);
 
 /// The policies of a mixer as the row pass needs them.
 template <class M, class S>
@@ -45,17 +50,30 @@ T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index 
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   const V hidden(kHidden<T>);
-  V best = hidden;
-  for (Index c = begin; c < end; c += W) {
+  V best[2] = {hidden, hidden};
+  const auto one = [&](Index c, V& top) __attribute__((always_inline)) {
     V x = load<A>(s + c);
     if constexpr (P::has_score) x = policies.score(x, row, j0 + c) * V(kLog2e<T>);
     if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
-    const bool tail = c + W > end;
-    if (tail) x = xsimd::select(first_lanes<T, A>(end - c), x, hidden);
-    if (P::has_score || Masked || tail) store<A>(s + c, x);
-    best = xsimd::max(best, x);
+    if (P::has_score || Masked) store<A>(s + c, x);
+    top = xsimd::max(top, x);
+  };
+  Index c = begin;
+  for (; c + 2 * W <= end; c += 2 * W) {
+    one(c, best[0]);
+    one(c + W, best[1]);
   }
-  return max_lanes(best);
+  for (; c < end; c += W) {
+    V top = hidden;
+    one(c, top);
+    if (c + W > end) {
+      const V x = xsimd::select(first_lanes<T, A>(end - c), load<A>(s + c), hidden);
+      store<A>(s + c, x);
+      top = x;
+    }
+    best[0] = xsimd::max(best[0], top);
+  }
+  return max_lanes(xsimd::max(best[0], best[1]));
 }
 
 /// weights[begin, end) = 2^(s - m), up to the next multiple of the vector; returns their sum.
@@ -88,26 +106,35 @@ void scale_row(T* acc, Index n, T by) noexcept {
   for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(acc + e, load<A>(acc + e) * f);
 }
 
-/// Takes one row of a tile into the running state and leaves its weights in `weights`.
-/// `padded_dim` is the length of an accumulator row, a multiple of the vector.
-template <class T, class A, class P, class Weight>
-void update_row(const P& policies, const Row& row, bool masked, Index j0, Index begin, Index end,
-                T* s, Weight* weights, const RowState<T>& state, Index padded_dim) noexcept {
-  const T tile_max = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
-                            : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
-  const T before = *state.m;
-  const T m = before < tile_max ? tile_max : before;
-  // A row that has seen no key keeps a base of zero, where hidden logits weigh exactly nothing.
-  const T sum = weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights);
-  if (before < m) {
-    if (*state.l != T(0)) {
-      const T shrink = std::exp2(before - m);
-      *state.l *= shrink;
-      scale_row<T, A>(state.acc, padded_dim, shrink);
-    }
-    *state.m = m;
+/// Moves the base of a row to `m`.
+template <class T, class A>
+void rebase_row(const RowState<T>& state, T m, Index padded_dim) noexcept {
+  if (*state.l != T(0)) {
+    const T shrink = std::exp2(*state.m - m);
+    *state.l *= shrink;
+    scale_row<T, A>(state.acc, padded_dim, shrink);
   }
-  *state.l += sum;
+  *state.m = m;
+}
+
+/// First half of the row pass: finishes the logits of one row and moves its base if they rose.
+/// `padded_dim` is the length of an accumulator row, a multiple of the vector.
+template <class T, class A, class P>
+void take_logits(const P& policies, const Row& row, bool masked, Index j0, Index begin, Index end,
+                 T* s, const RowState<T>& state, Index padded_dim) noexcept {
+  const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
+                       : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
+  if (top > *state.m + kRise<T>) rebase_row<T, A>(state, top, padded_dim);
+}
+
+/// Second half: turns the logits into weights and adds them up. It is a loop of its own over the rows
+/// of a tile, because a row's maximum takes a chain of operations and its weights wait for the end of
+/// it. A row that has seen no key has a base of zero, where hidden logits weigh exactly nothing.
+template <class T, class A, class Weight>
+void take_weights(const T* s, Index begin, Index end, Weight* weights,
+                  const RowState<T>& state) noexcept {
+  const T m = *state.m;
+  *state.l += weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights);
 }
 
 /// acc[0, n) += weight * row[0, n); n is a multiple of the vector.
