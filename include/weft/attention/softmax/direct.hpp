@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/packed_tiles.hpp>
+#include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/core/executor.hpp>
@@ -102,7 +102,7 @@ class DirectAttention {
 
  private:
   using Policy = Policies<M, S>;
-  static constexpr Index kLd = kLogitsLd<T, A>;  // as in the tiled engine: the same register tiles
+  static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
 
   struct Work {
     DirectRows rows;
@@ -152,11 +152,8 @@ class DirectAttention {
   }
 
   void add_values(const Work& w, Index n, const RowsOf<T>& values) const noexcept {
-    const Index count = w.rows.rows(), height = RowCut<A>(count).height;
-    for (Index r = 0; r < count; r += height)
-      row_block_product<A, FixedRows<kLd>>(
-          tile_rows_for(std::min(height, count - r)), value_ld_, n, w.logits + r * kLd, values.at,
-          values.step, partial_row(w.partial, count, r, value_ld_).acc, value_ld_, true);
+    Tiles<T, A>::add_values(w.logits, w.rows.rows(), 0, n, values, value_ld_,
+                            partial_row(w.partial, w.rows.rows(), 0, value_ld_).acc);
   }
 
   void add_visible_values(const Work& w, bool masked, Index j0, Index n,

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/packed_tiles.hpp>
+#include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/core/executor.hpp>
@@ -15,7 +15,7 @@
 ///
 /// Loop nest: a task is one KV head and a block of query rows (all heads of the group). It walks the
 /// key tiles; each is packed once and then meets every query tile of the task:
-///   S = Q K^T      (28 x 256 logits, L1)          packed Q x packed K panels
+///   S = Q K^T      (28 x 256 logits, L1)          Q in place x packed K panels
 ///   row pass       score, mask, running max, exp
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
@@ -49,13 +49,13 @@ class TiledAttention {
 
  private:
   using Policy = Policies<M, S>;
-  using Tiles = PackedTiles<T, A>;
+  using Product = Tiles<T, A>;
 
   struct Work {
     QueryBlock block;
     Index queries, keys;  ///< of this batch element
     Index tiles, value_ld;
-    T* q;                 ///< packed queries, tile after tile
+    T* q;                 ///< scaled queries, tile after tile
     T* m;
     T* l;
     T* acc;
@@ -81,34 +81,44 @@ class TiledAttention {
     const Index rows = w.tiles * kQueryTile<A>;
     const Index panels = round_up(std::min(w.keys, kKeyTile), kTileCols<T, A>);
     const Index key_ld = round_up(p_.kv.key_dim, kWidth<T, A>);
-    w.q = arena.take<T>(rows * p_.kv.key_dim + Tiles::kSlack);
+    w.q = arena.take<T>(w.tiles * Product::query_tile_size(p_.kv.key_dim));
     w.m = arena.take<T>(rows);
     w.l = arena.take<T>(rows);
     w.acc = arena.take<T>(rows * w.value_ld);
-    w.logits = arena.take<T>(kQueryTile<A> * kLogitsLd<T, A>);
-    w.key_buffer = arena.take<T>(std::max(panels, kQueryTile<A>) * key_ld);
+    w.logits = arena.take<T>(kQueryTile<A> * kTileLd<T, A>);
+    w.key_buffer = arena.take<T>(std::max<Index>(panels, 1) * key_ld);
     w.key_panels = arena.take<T>(panels * p_.kv.key_dim);
     w.value_buffer = arena.take<T>(panels * w.value_ld);
     std::fill_n(w.m, rows, kHidden<T>);
     std::fill_n(w.l, rows, T(0));
     std::fill_n(w.acc, rows * w.value_ld, T(0));
-    pack_queries(w, key_ld);
+    load_queries(w, key_ld);
     return w;
   }
 
-  /// Loads, converts and scales the rows of every query tile and packs them for the register tile.
-  void pack_queries(Work& w, Index ld) const {
+  /// Loads, converts and scales the rows of every query tile. Rows that fill up the last register
+  /// block of a tile are zero.
+  void load_queries(Work& w, Index ld) const {
     const T scale = static_cast<T>(p_.scale) * (Policy::has_score ? T(1) : kLog2e<T>);
+    const Index dim = p_.kv.key_dim;
+    T* buffer = w.key_buffer;  // free until the first key tile
     for (Index t = 0; t < w.tiles; ++t) {
-      T* rows = w.key_buffer;  // free until the first key tile
-      const Index count = tile_rows(w, t);
-      for (Index r = 0; r < count; ++r) {
-        const Row row = row_at(w, t * kQueryTile<A> + r);
-        p_.q.load(p_.query(row.batch, row.head, row.query), rows + r * ld, p_.kv.key_dim, ld);
-        scale_row<T, A>(rows + r * ld, ld, scale);
+      T* tile = query_tile_of(w, t);
+      const Index rows = tile_rows(w, t), padded = round_up(rows, 2);
+      for (Index r = 0; r < padded; ++r) {
+        if (r < rows) {
+          const Row row = row_at(w, t * kQueryTile<A> + r);
+          p_.q.load(p_.query(row.batch, row.head, row.query), buffer, dim, ld);
+        } else {
+          std::fill_n(buffer, ld, T(0));
+        }
+        Product::put_query(buffer, scale, r, dim, tile);
       }
-      Tiles::pack_queries(rows, ld, count, p_.kv.key_dim, w.q + t * kQueryTile<A> * p_.kv.key_dim);
     }
+  }
+
+  T* query_tile_of(const Work& w, Index t) const noexcept {
+    return w.q + t * Product::query_tile_size(p_.kv.key_dim);
   }
 
   Row row_at(const Work& w, Index r) const noexcept {
@@ -161,16 +171,15 @@ class TiledAttention {
     const auto& kv = p_.kv;
     const Index b = w.block.batch, h = w.block.kv_head;
     const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
-    Tiles::pack_keys(keys.at, keys.step, n, kv.key_dim, w.key_panels);
+    Product::pack_keys(keys.at, keys.step, n, kv.key_dim, w.key_panels);
     w.values = kv.value_rows(kv.source, b, h, j0, n, true, w.value_buffer);
     w.keys_ready = true;
   }
 
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
     const Index first = t * kQueryTile<A>, rows = tile_rows(w, t);
-    constexpr Index ld = kLogitsLd<T, A>;
-    Tiles::logits(w.q + first * p_.kv.key_dim, rows, p_.kv.key_dim, w.key_panels, begin, end,
-                  w.logits);
+    constexpr Index ld = kTileLd<T, A>;
+    Product::logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, begin, end, w.logits);
     for (Index r = 0; r < rows; ++r)
       take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, w.logits + r * ld,
                         state(w, first + r), w.value_ld);
@@ -179,7 +188,7 @@ class TiledAttention {
     T* acc = w.acc + first * w.value_ld;
     if ((masked || kCanHide<S>) && !values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
-    Tiles::add_values(w.logits, rows, begin, end, w.values, w.value_ld, acc);
+    Product::add_values(w.logits, rows, begin, end, w.values, w.value_ld, acc);
   }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
@@ -201,7 +210,7 @@ class TiledAttention {
                           Index end) const noexcept {
     for (Index r = 0; r < rows; ++r) {
       const Row row = row_at(w, first + r);
-      const T* weights = w.logits + r * kLogitsLd<T, A>;
+      const T* weights = w.logits + r * kTileLd<T, A>;
       T* acc = w.acc + (first + r) * w.value_ld;
       for (Index c = begin; c < end; ++c) {
         if (masked && !policies_.mask.visible(row, j0 + c)) continue;
