@@ -51,7 +51,7 @@ Tokenizer tokenizer_of(std::vector<Piece> pieces) {
 
 /// A random model whose biases and scales are random, too.
 Weights random_model() {
-  Weights weights = random_weights(100, 7);
+  Weights weights = random_weights({100, 32, 64, 192}, 7);
   std::uint64_t seed = 1;
   for (auto& tensor : weights.storage) {
     const auto noise = even_values<float>(tensor.shape(), ++seed, -0.2, 0.2);

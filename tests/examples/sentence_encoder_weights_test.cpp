@@ -147,9 +147,10 @@ TEST_CASE("weights of another model are refused") {
 }
 
 TEST_CASE("random weights are the same for the same seed") {
-  const auto a = sentence_encoder::random_weights(50, 1),
-             b = sentence_encoder::random_weights(50, 1),
-             c = sentence_encoder::random_weights(50, 2);
+  const sentence_encoder::Sizes sizes{50, 8, 16, 24};
+  const auto a = sentence_encoder::random_weights(sizes, 1);
+  const auto b = sentence_encoder::random_weights(sizes, 1);
+  const auto c = sentence_encoder::random_weights(sizes, 2);
   CHECK(a.embedding(49, 3) == b.embedding(49, 3));
   CHECK(a.embedding(49, 3) != c.embedding(49, 3));
   CHECK(a.layers[0].qkv(0, 0) != a.layers[1].qkv(0, 0));
