@@ -1,0 +1,35 @@
+#pragma once
+
+#include "golden/report.hpp"
+#include <weft/io/safetensors.hpp>
+
+#include <span>
+#include <string_view>
+
+/// The mechanisms that golden files are run through.
+namespace golden {
+
+/// Runs all cases of a file of one mechanism.
+struct Mechanism {
+  std::string_view key;  ///< parent folder and stem of the file, "softmax/sdpa"
+  void (*run)(const weft::SafetensorsFile&, Report&);
+};
+
+/// One list per source file; a family joins by adding its own to `find`.
+std::span<const Mechanism> softmax_mechanisms();
+std::span<const Mechanism> partial_mechanisms();
+std::span<const Mechanism> position_mechanisms();
+std::span<const Mechanism> norm_mechanisms();
+
+/// The mechanism of a key, null when it is unknown.
+inline const Mechanism* find(std::string_view key) {
+  for (const auto list :
+       {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms()}) {
+    for (const Mechanism& mechanism : list) {
+      if (mechanism.key == key) return &mechanism;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace golden
