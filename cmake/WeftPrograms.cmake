@@ -27,6 +27,8 @@ function(weft_program_flags target)
   else()
     target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
+  target_compile_definitions(${target} PRIVATE
+    WEFT_EXAMPLE_DATA="${PROJECT_SOURCE_DIR}/examples/data")
   target_link_libraries(${target} PRIVATE weft::weft weft::io weft::eigen)
 endfunction()
 
