@@ -60,10 +60,24 @@ struct FixedRows {
   }
 };
 
-/// One register tile; see the top of the file. ldb and ldc count elements.
-template <class A, int R, int NV, class Rows, class T>
-void register_tile(Index depth, const T* a, const T* b, Index ldb, T* c, Index ldc,
-                   bool accumulate) noexcept {
+/// acc + a b on elements of T.
+template <class T, class A>
+struct MultiplyAdd {
+  using Element = T;
+  using V = Vec<T, A>;
+
+  [[gnu::always_inline]] static V load(const T* b) noexcept { return weft::load<A>(b); }
+  [[gnu::always_inline]] static V broadcast(const T* a) noexcept { return V(*a); }
+  [[gnu::always_inline]] static V apply(const V& a, const V& b, const V& acc) noexcept {
+    return mul_add(a, b, acc);
+  }
+};
+
+/// One register tile; see the top of the file. ldb and ldc count elements. `Op` says what one step
+/// over the depth multiplies: see MultiplyAdd, and DotPairs in tile_bf16.hpp.
+template <class A, int R, int NV, class Rows, class T, class Op = MultiplyAdd<T, A>>
+void register_tile(Index depth, const typename Op::Element* a, const typename Op::Element* b,
+                   Index ldb, T* c, Index ldc, bool accumulate) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   V acc[R][NV];
@@ -81,12 +95,12 @@ void register_tile(Index depth, const T* a, const T* b, Index ldb, T* c, Index l
   for (Index k = 0; k < depth; ++k) {
     V bk[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) bk[v] = load<A>(b + k * ldb + v * W);
+    for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const V ar(*Rows::template at<T, R>(a, r, k));
+      const V ar = Op::broadcast(Rows::template at<typename Op::Element, R>(a, r, k));
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = mul_add(ar, bk[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
     }
   }
 #pragma GCC unroll 16
@@ -96,25 +110,28 @@ void register_tile(Index depth, const T* a, const T* b, Index ldb, T* c, Index l
 }
 
 /// A register tile with its height chosen at run time: one of the values of tile_rows_for.
-template <class A, int NV, class Rows, class T, int R = kTileRows<A>>
-void register_tile_of(int rows, Index depth, const T* a, const T* b, Index ldb, T* c, Index ldc,
+template <class A, int NV, class Rows, class T, class Op, int R = kTileRows<A>>
+void register_tile_of(int rows, Index depth, const typename Op::Element* a,
+                      const typename Op::Element* b, Index ldb, T* c, Index ldc,
                       bool accumulate) noexcept {
-  if (rows == R) return register_tile<A, R, NV, Rows>(depth, a, b, ldb, c, ldc, accumulate);
+  if (rows == R) return register_tile<A, R, NV, Rows, T, Op>(depth, a, b, ldb, c, ldc, accumulate);
   if constexpr (R > 1)
-    register_tile_of<A, NV, Rows, T, (R > 2 ? R - 2 : 1)>(rows, depth, a, b, ldb, c, ldc,
-                                                          accumulate);
+    register_tile_of<A, NV, Rows, T, Op, (R > 2 ? R - 2 : 1)>(rows, depth, a, b, ldb, c, ldc,
+                                                              accumulate);
 }
 
 /// C[rows x cols] (+)= A B for one block of rows: B is read in place, row-major, `cols` a multiple of
 /// the vector. Columns go in register tiles of two vectors and, at the end, one.
-template <class A, class Rows, class T>
-void row_block_product(int rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
-                       Index ldc, bool accumulate) noexcept {
+template <class A, class Rows, class T, class Op = MultiplyAdd<T, A>>
+void row_block_product(int rows, Index cols, Index depth, const typename Op::Element* a,
+                       const typename Op::Element* b, Index ldb, T* c, Index ldc,
+                       bool accumulate) noexcept {
   constexpr Index W = kWidth<T, A>;
   Index n = 0;
   for (; n + 2 * W <= cols; n += 2 * W)
-    register_tile_of<A, 2, Rows>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
-  if (n < cols) register_tile_of<A, 1, Rows>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
+    register_tile_of<A, 2, Rows, T, Op>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
+  if (n < cols)
+    register_tile_of<A, 1, Rows, T, Op>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
 }
 
 }  // namespace weft::detail

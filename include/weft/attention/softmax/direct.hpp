@@ -152,8 +152,8 @@ class DirectAttention {
   }
 
   void add_values(const Work& w, Index n, const RowsOf<T>& values) const noexcept {
-    Tiles<T, A>::add_values(w.logits, w.rows.rows(), 0, n, values, value_ld_,
-                            partial_row(w.partial, w.rows.rows(), 0, value_ld_).acc);
+    Tiles<T, A>{}.add_values(w.logits, w.rows.rows(), 0, n, values, nullptr, n, value_ld_,
+                             partial_row(w.partial, w.rows.rows(), 0, value_ld_).acc);
   }
 
   void add_visible_values(const Work& w, bool masked, Index j0, Index n,

@@ -33,7 +33,7 @@ struct QueryBlock {
   Index rows() const noexcept { return heads * count; }
 };
 
-template <class T, class A, class M, class S, class Z>
+template <class T, class A, class M, class S, class Z, class P>
 class TiledAttention {
  public:
   TiledAttention(const Problem<T>& problem, const M& mask, const S& score, const Z& normalizer)
@@ -41,6 +41,7 @@ class TiledAttention {
 
   /// Attends the rows of one block to all keys and writes out and LSE.
   void run(const QueryBlock& block, Arena& arena) const {
+    const typename Product::Session session(product_);
     Work w = prepare(block, arena);
     const Index keys = p_.keys_of(block.batch);
     for (Index j0 = 0; j0 < keys; j0 += kKeyTile) key_tile(w, j0, std::min(kKeyTile, keys - j0));
@@ -49,26 +50,30 @@ class TiledAttention {
 
  private:
   using Policy = Policies<M, S>;
-  using Product = Tiles<T, A>;
+  using Product = typename P::template Tiles<T, A>;
+  using Operand = typename Product::Operand;
+  static constexpr Index kRows = Product::kRows;
 
   struct Work {
     QueryBlock block;
     Index queries, keys;  ///< of this batch element
     Index tiles, value_ld;
-    T* q;                 ///< scaled queries, tile after tile
+    Operand* q;           ///< scaled queries, tile after tile
     T* m;
     T* l;
     T* acc;
     T* logits;
     T* key_buffer;
-    T* key_panels;
+    Operand* key_panels;
     T* value_buffer;
+    Operand* value_panels;
+    Operand* weights;
     RowsOf<T> values;
     bool keys_ready, values_checked, values_finite;
   };
 
   Index tile_rows(const Work& w, Index t) const noexcept {
-    return std::min(kQueryTile<A>, w.block.rows() - t * kQueryTile<A>);
+    return std::min(kRows, w.block.rows() - t * kRows);
   }
 
   Work prepare(const QueryBlock& block, Arena& arena) const {
@@ -76,19 +81,21 @@ class TiledAttention {
     w.block = block;
     w.queries = p_.queries_of(block.batch);
     w.keys = p_.keys_of(block.batch);
-    w.tiles = ceil_div(block.rows(), kQueryTile<A>);
-    w.value_ld = round_up(p_.kv.value_dim, kWidth<T, A>);
-    const Index rows = w.tiles * kQueryTile<A>;
-    const Index panels = round_up(std::min(w.keys, kKeyTile), kTileCols<T, A>);
+    w.tiles = ceil_div(block.rows(), kRows);
+    w.value_ld = Product::value_ld(p_.kv.value_dim);
+    const Index rows = w.tiles * kRows;
+    const Index keys = std::min(w.keys, kKeyTile);
     const Index key_ld = round_up(p_.kv.key_dim, kWidth<T, A>);
-    w.q = arena.take<T>(w.tiles * Product::query_tile_size(p_.kv.key_dim));
+    w.q = arena.take<Operand>(w.tiles * Product::query_tile_size(p_.kv.key_dim));
     w.m = arena.take<T>(rows);
     w.l = arena.take<T>(rows);
     w.acc = arena.take<T>(rows * w.value_ld);
-    w.logits = arena.take<T>(kQueryTile<A> * kTileLd<T, A>);
-    w.key_buffer = arena.take<T>(std::max<Index>(panels, 1) * key_ld);
-    w.key_panels = arena.take<T>(panels * p_.kv.key_dim);
-    w.value_buffer = arena.take<T>(panels * w.value_ld);
+    w.logits = arena.take<T>(kRows * kTileLd<T, A>);
+    w.key_buffer = arena.take<T>(std::max<Index>(keys, 1) * key_ld);
+    w.key_panels = arena.take<Operand>(Product::key_panels_size(keys, p_.kv.key_dim));
+    w.value_buffer = arena.take<T>(keys * round_up(p_.kv.value_dim, kWidth<T, A>));
+    w.value_panels = arena.take<Operand>(Product::value_panels_size(keys, p_.kv.value_dim));
+    w.weights = Product::weights_of(w.logits, arena.take<Operand>(Product::weights_size()));
     std::fill_n(w.m, rows, kHidden<T>);
     std::fill_n(w.l, rows, T(0));
     std::fill_n(w.acc, rows * w.value_ld, T(0));
@@ -103,11 +110,11 @@ class TiledAttention {
     const Index dim = p_.kv.key_dim;
     T* buffer = w.key_buffer;  // free until the first key tile
     for (Index t = 0; t < w.tiles; ++t) {
-      T* tile = query_tile_of(w, t);
-      const Index rows = tile_rows(w, t), padded = round_up(rows, 2);
+      Operand* tile = query_tile_of(w, t);
+      const Index rows = tile_rows(w, t), padded = Product::padded_rows(rows);
       for (Index r = 0; r < padded; ++r) {
         if (r < rows) {
-          const Row row = row_at(w, t * kQueryTile<A> + r);
+          const Row row = row_at(w, t * kRows + r);
           p_.q.load(p_.query(row.batch, row.head, row.query), buffer, dim, ld);
         } else {
           std::fill_n(buffer, ld, T(0));
@@ -117,7 +124,7 @@ class TiledAttention {
     }
   }
 
-  T* query_tile_of(const Work& w, Index t) const noexcept {
+  Operand* query_tile_of(const Work& w, Index t) const noexcept {
     return w.q + t * Product::query_tile_size(p_.kv.key_dim);
   }
 
@@ -143,7 +150,7 @@ class TiledAttention {
 
   /// The range of queries of a tile; a tile that spans several heads has them all.
   Range queries_of(const Work& w, Index t) const noexcept {
-    const Index first = t * kQueryTile<A>, last = first + tile_rows(w, t) - 1;
+    const Index first = t * kRows, last = first + tile_rows(w, t) - 1;
     const Index count = w.block.count, base = w.block.first;
     if (first / count != last / count) return {base, base + count - 1};
     return {base + first % count, base + last % count};
@@ -171,24 +178,27 @@ class TiledAttention {
     const auto& kv = p_.kv;
     const Index b = w.block.batch, h = w.block.kv_head;
     const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
-    Product::pack_keys(keys.at, keys.step, n, kv.key_dim, w.key_panels);
+    Product::pack_keys(keys, n, kv.key_dim, w.key_panels);
     w.values = kv.value_rows(kv.source, b, h, j0, n, true, w.value_buffer);
+    Product::pack_values(w.values, n, kv.value_dim, w.value_panels);
     w.keys_ready = true;
   }
 
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
-    const Index first = t * kQueryTile<A>, rows = tile_rows(w, t);
+    const Index first = t * kRows, rows = tile_rows(w, t);
     constexpr Index ld = kTileLd<T, A>;
-    Product::logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, begin, end, w.logits);
+    product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, begin, end, w.logits);
     for (Index r = 0; r < rows; ++r)
       take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, w.logits + r * ld,
                         state(w, first + r), w.value_ld);
     for (Index r = 0; r < rows; ++r)
-      take_weights<T, A>(w.logits + r * ld, begin, end, w.logits + r * ld, state(w, first + r));
+      take_weights<T, A>(w.logits + r * ld, begin, end, Product::weight_row(w.weights, r),
+                         state(w, first + r));
     T* acc = w.acc + first * w.value_ld;
     if ((masked || kCanHide<S>) && !values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
-    Product::add_values(w.logits, rows, begin, end, w.values, w.value_ld, acc);
+    product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels,
+                        std::min(kKeyTile, w.keys - j0), w.value_ld, acc);
   }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
@@ -199,7 +209,7 @@ class TiledAttention {
   bool values_finite(Work& w, Index j0) const noexcept {
     if (!w.values_checked) {
       const Index n = std::min(kKeyTile, w.keys - j0);
-      w.values_finite = rows_finite<T, A>(w.values, n, w.value_ld);
+      w.values_finite = rows_finite<T, A>(w.values, n, round_up(p_.kv.value_dim, kWidth<T, A>));
       w.values_checked = true;
     }
     return w.values_finite;
@@ -210,12 +220,14 @@ class TiledAttention {
                           Index end) const noexcept {
     for (Index r = 0; r < rows; ++r) {
       const Row row = row_at(w, first + r);
-      const T* weights = w.logits + r * kTileLd<T, A>;
+      const auto* weights = Product::weight_row(w.weights, r);
       T* acc = w.acc + (first + r) * w.value_ld;
       for (Index c = begin; c < end; ++c) {
         if (masked && !policies_.mask.visible(row, j0 + c)) continue;
-        if (kCanHide<S> && weights[c] == T(0)) continue;
-        add_scaled_row<T, A>(weights[c], w.values.at + c * w.values.step, w.value_ld, acc);
+        const T weight = static_cast<T>(weights[c]);
+        if (kCanHide<S> && weight == T(0)) continue;
+        add_scaled_row<T, A>(weight, w.values.at + c * w.values.step,
+                             round_up(p_.kv.value_dim, kWidth<T, A>), acc);
       }
     }
   }
@@ -228,6 +240,7 @@ class TiledAttention {
   const Problem<T>& p_;
   Policy policies_;
   const Z& normalizer_;
+  Product product_{};
 };
 
 }  // namespace weft::detail

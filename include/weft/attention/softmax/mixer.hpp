@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/attention/softmax/bf16_tiles.hpp>
 #include <weft/attention/softmax/run.hpp>
 
 #include <cmath>
@@ -25,7 +26,8 @@ namespace weft {
 ///   Softmax full;                                          no mask, scale 1 / sqrt(D)
 ///   Softmax causal{Causal{Align::bottom_right}};
 ///   Softmax local{Window{256, 0}, SoftCap{50.0}};
-template <class M = NoMask, class S = NoScore, class Z = PlainSoftmax>
+///   Softmax<NoMask, NoScore, PlainSoftmax, Bf16Products> rounded;      bf16 products, fp32 sums
+template <class M = NoMask, class S = NoScore, class Z = PlainSoftmax, class P = FullPrecision>
 struct Softmax {
   static_assert(Mask<M>, "the first policy of Softmax must model Mask");
   static_assert(Score<S>, "the second policy of Softmax must model Score");
@@ -130,20 +132,22 @@ Index most_keys(const Problem<T>& p) noexcept {
   return most;
 }
 
-template <class A, class T, class M, class S, class Z>
-void run_attention(const Softmax<M, S, Z>& mixer, const Problem<T>& p, const Context& ctx) {
+template <class A, class T, class M, class S, class Z, class P>
+void run_attention(const Softmax<M, S, Z, P>& mixer, const Problem<T>& p, const Context& ctx) {
   const Index keys = most_keys(p);
   check_policy(mixer.mask, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.score, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.normalizer, p.batch, p.heads, p.queries, keys);
   if (p.batch == 0 || p.heads == 0 || p.queries == 0) return;
-  AttentionCall<T, A, M, S, Z>(p, mixer.mask, mixer.score, mixer.normalizer).run(ctx);
+  AttentionCall<T, A, M, S, Z, P>(p, mixer.mask, mixer.score, mixer.normalizer).run(ctx);
 }
 
-template <class A, class M, class S, class Z, class Source, class Q, class O, class L>
-void attend(const Softmax<M, S, Z>& mixer, View<const Q, 4> q, const Source& source, View<O, 4> out,
+template <class A, class M, class S, class Z, class P, class Source, class Q, class O, class L>
+void attend(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, const Source& source, View<O, 4> out,
             const L* lse, const Context& ctx) {
   using T = Accumulator<Q>;
+  static_assert(std::is_same_v<P, FullPrecision> || std::is_same_v<T, float>,
+                "Bf16Products is for fp32, bf16 and fp16 queries");
   static_assert(StoredAs<O, T>, "out cannot be stored in this type for queries of this type");
   const double scale = scale_of(mixer, source.key_dim());
   Problem<T> p = problem_of<T, A>(q, out, erase_kv<T, A>(source), scale);
@@ -154,9 +158,9 @@ void attend(const Softmax<M, S, Z>& mixer, View<const Q, 4> q, const Source& sou
 }  // namespace detail
 
 /// Attention of the whole sequence at once. Throws weft::error when shapes do not fit.
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<4> Q, ViewLike<4> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4> Q, ViewLike<4> K,
           ViewLike<4> V, ViewLike<4> O>
-void forward(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, const V& v, O&& out,
+void forward(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v, O&& out,
              const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   const View<const E, 4> queries = view_of(q);
@@ -170,9 +174,9 @@ void forward(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, const V& v, 
 
 /// forward, and the natural log-sum-exp of each row in `lse` [B, Hq, N] (fp64 for fp64 queries, else
 /// fp32), without any sink: what merging partial results needs.
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<4> Q, ViewLike<4> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4> Q, ViewLike<4> K,
           ViewLike<4> V, ViewLike<4> O, ViewLike<3> L>
-void forward_with_lse(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, const V& v, O&& out,
+void forward_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v, O&& out,
                       L&& lse, const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   const View<const E, 4> queries = view_of(q);
@@ -185,18 +189,18 @@ void forward_with_lse(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, con
 }
 
 /// Attention over any source of keys and values: a cache, pages, quantized storage.
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<4> Q, KvSource Source,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4> Q, KvSource Source,
           ViewLike<4> O>
-void forward(const Softmax<M, S, Z>& mixer, const Q& q, const Source& source, O&& out,
+void forward(const Softmax<M, S, Z, P>& mixer, const Q& q, const Source& source, O&& out,
              const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   detail::attend<A>(mixer, View<const E, 4>(view_of(q)), source, view_of(out),
                     static_cast<const View<Accumulator<E>, 3>*>(nullptr), ctx);
 }
 
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<4> Q, KvSource Source,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4> Q, KvSource Source,
           ViewLike<4> O, ViewLike<3> L>
-void forward_with_lse(const Softmax<M, S, Z>& mixer, const Q& q, const Source& source, O&& out,
+void forward_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const Source& source, O&& out,
                       L&& lse, const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   const View<Accumulator<E>, 3> sums = view_of(lse);

@@ -24,8 +24,8 @@ inline void check_prefix_sums(const View<const std::int32_t, 1>& cu, Index total
           total, " tokens");
 }
 
-template <class A, class M, class S, class Z, class Q, class K, class V, class O>
-void attend_ragged(const Softmax<M, S, Z>& mixer, View<const Q, 3> q, View<const K, 3> k,
+template <class A, class M, class S, class Z, class P, class Q, class K, class V, class O>
+void attend_ragged(const Softmax<M, S, Z, P>& mixer, View<const Q, 3> q, View<const K, 3> k,
                    View<const V, 3> v, View<const std::int32_t, 1> cu_q,
                    View<const std::int32_t, 1> cu_k, View<O, 3> out,
                    const View<Accumulator<Q>, 2>* lse, const Context& ctx) {
@@ -58,24 +58,24 @@ void attend_ragged(const Softmax<M, S, Z>& mixer, View<const Q, 3> q, View<const
 }  // namespace detail
 
 /// Throws weft::error when shapes or prefix sums do not fit.
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<3> Q, ViewLike<3> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<3> Q, ViewLike<3> K,
           ViewLike<3> V, ViewLike<1> C, ViewLike<3> O>
-void forward_ragged(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, const V& v,
+void forward_ragged(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v,
                     const C& cu_q, const C& cu_k, O&& out, const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
-  detail::attend_ragged<A, M, S, Z, E, detail::Element<const K>, detail::Element<const V>>(
+  detail::attend_ragged<A, M, S, Z, P, E, detail::Element<const K>, detail::Element<const V>>(
       mixer, view_of(q), view_of(k), view_of(v), view_of(cu_q), view_of(cu_k), view_of(out),
       nullptr, ctx);
 }
 
-template <class A = DefaultArch, class M, class S, class Z, ViewLike<3> Q, ViewLike<3> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<3> Q, ViewLike<3> K,
           ViewLike<3> V, ViewLike<1> C, ViewLike<3> O, ViewLike<2> L>
-void forward_ragged_with_lse(const Softmax<M, S, Z>& mixer, const Q& q, const K& k, const V& v,
+void forward_ragged_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v,
                              const C& cu_q, const C& cu_k, O&& out, L&& lse,
                              const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   const View<Accumulator<E>, 2> sums = view_of(lse);
-  detail::attend_ragged<A, M, S, Z, E, detail::Element<const K>, detail::Element<const V>>(
+  detail::attend_ragged<A, M, S, Z, P, E, detail::Element<const K>, detail::Element<const V>>(
       mixer, view_of(q), view_of(k), view_of(v), view_of(cu_q), view_of(cu_k), view_of(out),
       &sums, ctx);
 }

@@ -14,22 +14,22 @@ struct SequencePlan {
   Index block_queries;    ///< queries of one block, tiled only
   Index tasks_per_head;   ///< per KV head
 
-  template <class A>
-  static SequencePlan make(Index queries, Index keys, Index group) noexcept {
+  /// `tile_rows`: queries of one tile of the tiled engine.
+  static SequencePlan make(Index queries, Index keys, Index group, Index tile_rows) noexcept {
     SequencePlan plan{queries, keys, group * queries <= kDirectRows, 0, 0};
     if (queries == 0) return plan;
     if (plan.direct) {
       plan.tasks_per_head = std::max<Index>(1, ceil_div(keys, kSplit));
     } else {
       const Index tiles = std::max<Index>(1, kTilesPerTask / group);
-      plan.block_queries = tiles * kQueryTile<A>;
+      plan.block_queries = tiles * tile_rows;
       plan.tasks_per_head = ceil_div(queries, plan.block_queries);
     }
     return plan;
   }
 };
 
-template <class T, class A, class M, class S, class Z>
+template <class T, class A, class M, class S, class Z, class P>
 class AttentionCall {
  public:
   AttentionCall(const Problem<T>& problem, const M& mask, const S& score, const Z& normalizer)
@@ -59,7 +59,8 @@ class AttentionCall {
   };
 
   SequencePlan plan(Index b) const noexcept {
-    return SequencePlan::make<A>(p_.queries_of(b), p_.keys_of(b), p_.group());
+    return SequencePlan::make(p_.queries_of(b), p_.keys_of(b), p_.group(),
+                              P::template Tiles<T, A>::kRows);
   }
 
   /// Splits of one KV head whose results wait for the merge; a single split is finished at once.
@@ -127,7 +128,7 @@ class AttentionCall {
 
   const Problem<T>& p_;
   const Z& normalizer_;
-  TiledAttention<T, A, M, S, Z> tiled_;
+  TiledAttention<T, A, M, S, Z, P> tiled_;
   DirectAttention<T, A, M, S> direct_;
   Index value_ld_;
 };

@@ -16,8 +16,8 @@ namespace weft {
 
 namespace detail {
 
-template <class M, class S, class Z>
-void require_streaming(const Softmax<M, S, Z>& mixer) {
+template <class M, class S, class Z, class P>
+void require_streaming(const Softmax<M, S, Z, P>& mixer) {
   static_assert(CausalMask<M>,
                 "prefill and step need a mask that hides later tokens: combine yours with Causal");
   require(mixer.mask.is_causal(),
@@ -39,15 +39,15 @@ View<const Element<const X>, 4> token_of(const X& x) {
 }  // namespace detail
 
 /// A cache that suits the mixer; T is its storage type.
-template <class T = float, class M, class S, class Z>
-KvCache<T> make_state(const Softmax<M, S, Z>& mixer, const CacheSizes& sizes) {
+template <class T = float, class M, class S, class Z, class P>
+KvCache<T> make_state(const Softmax<M, S, Z, P>& mixer, const CacheSizes& sizes) {
   detail::require_streaming(mixer);
   return KvCache<T>(sizes);
 }
 
-template <class A = DefaultArch, class M, class S, class Z, class T, ViewLike<4> Q, ViewLike<4> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<4> Q, ViewLike<4> K,
           ViewLike<4> V, ViewLike<4> O>
-void prefill(const Softmax<M, S, Z>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
+void prefill(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
              O&& out, const Context& ctx = Context()) {
   detail::require_streaming(mixer);
   const View<const detail::Element<const K>, 4> keys = view_of(k);
@@ -68,18 +68,18 @@ void prefill(const Softmax<M, S, Z>& mixer, KvCache<T>& state, const Q& q, const
 #endif
 }
 
-template <class A = DefaultArch, class M, class S, class Z, class T, ViewLike<3> Q, ViewLike<3> K,
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<3> Q, ViewLike<3> K,
           ViewLike<3> V, ViewLike<3> O>
-void step(const Softmax<M, S, Z>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
+void step(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
           O&& out, const Context& ctx = Context()) {
   prefill<A>(mixer, state, detail::token_of(q), detail::token_of(k), detail::token_of(v),
              detail::one_token(view_of(out)), ctx);
 }
 
 /// The same over pages: the table must already name the blocks of the new tokens.
-template <class A = DefaultArch, class M, class S, class Z, class T, class U, ViewLike<4> Q,
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, class U, ViewLike<4> Q,
           ViewLike<4> K, ViewLike<4> V, ViewLike<4> O>
-void prefill(const Softmax<M, S, Z>& mixer, PagedKv<T, U>& state, const Q& q, const K& k,
+void prefill(const Softmax<M, S, Z, P>& mixer, PagedKv<T, U>& state, const Q& q, const K& k,
              const V& v, O&& out, const Context& ctx = Context()) {
   detail::require_streaming(mixer);
   require(view_of(q).extent(2) == view_of(k).extent(2), "prefill: q brings ",

@@ -4,12 +4,13 @@
 #include <weft/core/pack.hpp>
 #include <weft/core/tile_product.hpp>
 
-/// The two matrix products of a tile of attention.
+/// The two matrix products of a tile of attention, S = Q K^T and acc += P V, on operands of T.
+///
+/// A precision policy names the class that holds them (`template <class T, class A> using Tiles`);
+/// this one is FullPrecision's, bf16_tiles.hpp has another with the same interface.
 namespace weft::detail {
 
-/// Query rows x keys of one tile of logits. 28 x 256 floats sit in L1 together with one panel of K.
-template <class A>
-inline constexpr Index kQueryTile = kRegisters<A> == 32 ? 28 : 24;
+/// Keys of one tile of logits. kRows x 256 floats sit in L1 together with one panel of K.
 inline constexpr Index kKeyTile = 256;
 
 /// Row length of a tile of queries or logits, the left operands of both products. It is a constant,
@@ -18,53 +19,72 @@ inline constexpr Index kKeyTile = 256;
 template <class T, class A>
 inline constexpr Index kTileLd = kKeyTile + kWidth<T, A>;
 
-/// Rows are computed in register blocks of RowCut(rows).height; rows that only fill up the last block
-/// must be readable and are ignored.
+/// Rows are computed in register blocks of RowCut(rows).height; the rows that fill up the last block,
+/// up to padded_rows, must be readable and are ignored.
 template <class T, class A>
 struct Tiles {
+  using Operand = T;
+
+  static constexpr Index kRows = kRegisters<A> == 32 ? 28 : 24;  ///< queries of one tile
   static constexpr Index kPanel = kTileCols<T, A>;
   static constexpr Index kLd = kTileLd<T, A>;
 
-  /// A head of more than kKeyTile channels is kept as several tiles of queries.
-  static constexpr Index segments(Index dim) noexcept { return ceil_div(dim, kKeyTile); }
-  static constexpr Index query_tile_size(Index dim) noexcept {
-    return segments(dim) * kQueryTile<A> * kLd;
-  }
+  struct Session {
+    explicit Session(const Tiles&) noexcept {}
+  };
 
-  /// Row r of a query tile, scaled.
+  static constexpr Index padded_rows(Index rows) noexcept { return round_up(rows, 2); }
+  static constexpr Index value_ld(Index dim) noexcept { return round_up(dim, kWidth<T, A>); }
+
+  /// Elements of the operands: a head of more than kKeyTile channels is kept as several query tiles.
+  static constexpr Index query_tile_size(Index dim) noexcept {
+    return ceil_div(dim, kKeyTile) * kRows * kLd;
+  }
+  static constexpr Index key_panels_size(Index keys, Index dim) noexcept {
+    return round_up(keys, kPanel) * dim;
+  }
+  static constexpr Index value_panels_size(Index, Index) noexcept { return 0; }
+  static constexpr Index weights_size() noexcept { return 0; }
+
+  /// Row r of a query tile, scaled. The row is padded to a multiple of the vector.
   static void put_query(const T* row, T scale, Index r, Index dim, T* tile) noexcept {
-    constexpr Index W = kWidth<T, A>;
     const Vec<T, A> factor(scale);
-    for (Index d = 0; d < dim; d += W) {
-      T* to = tile + (d / kKeyTile * kQueryTile<A> + r) * kLd + d % kKeyTile;
+    for (Index d = 0; d < dim; d += kWidth<T, A>) {
+      T* to = tile + (d / kKeyTile * kRows + r) * kLd + d % kKeyTile;
       store<A>(to, load<A>(row + d) * factor);
     }
   }
 
   /// Packs the transpose of n rows of k into panels [n / kPanel][dim][kPanel].
-  static void pack_keys(const T* k, Index ld, Index n, Index dim, T* panels) noexcept {
-    pack_cols<A>(k, 1, ld, dim, n, panels);
+  static void pack_keys(const RowsOf<T>& k, Index n, Index dim, T* panels) noexcept {
+    pack_cols<A>(k.at, 1, k.step, dim, n, panels);
   }
 
+  /// Values are read where they are, and weights take the place of the logits.
+  static void pack_values(const RowsOf<T>&, Index, Index, T*) noexcept {}
+  static T* weights_of(T* logits, T*) noexcept { return logits; }
+  static T* weight_row(T* weights, Index r) noexcept { return weights + r * kLd; }
+
   /// s[r, begin .. end) = q k^T, rounded up to whole vectors; begin is a multiple of kPanel.
-  static void logits(const T* q, Index rows, Index dim, const T* panels, Index begin, Index end,
-                     T* s) noexcept {
+  void logits(const T* q, Index rows, Index dim, const T* panels, Index begin, Index end,
+              T* s) const noexcept {
     for (Index c = begin; c < end; c += kPanel) {
       const Index cols = std::min(kPanel, round_up(end - c, kWidth<T, A>));
       for (Index d = 0; d < dim; d += kKeyTile)
-        product(rows, cols, std::min(kKeyTile, dim - d), q + d / kKeyTile * kQueryTile<A> * kLd,
+        product(rows, cols, std::min(kKeyTile, dim - d), q + d / kKeyTile * kRows * kLd,
                 panels + c * dim + d * kPanel, kPanel, s + c, kLd, d > 0);
     }
   }
 
   /// acc[r, :] += sum over keys c in [begin, end) of p[r, c] v[c, :].
-  static void add_values(const T* p, Index rows, Index begin, Index end, const RowsOf<T>& v,
-                         Index value_ld, T* acc) noexcept {
+  void add_values(const T* p, Index rows, Index begin, Index end, const RowsOf<T>& v, const T*,
+                  Index, Index value_ld, T* acc) const noexcept {
     for (Index e = 0; e < value_ld; e += kPanel)
       product(rows, std::min(kPanel, value_ld - e), end - begin, p + begin,
               v.at + begin * v.step + e, v.step, acc + e, value_ld, true);
   }
 
+ private:
   /// c[rows x cols] (+)= a b with cols <= kPanel, a multiple of the vector.
   static void product(Index rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
                       Index ldc, bool accumulate) noexcept {
@@ -76,3 +96,13 @@ struct Tiles {
 };
 
 }  // namespace weft::detail
+
+namespace weft {
+
+/// Products in the accumulator type: fp32 for fp32, bf16 and fp16 storage, fp64 for fp64.
+struct FullPrecision {
+  template <class T, class A>
+  using Tiles = detail::Tiles<T, A>;
+};
+
+}  // namespace weft

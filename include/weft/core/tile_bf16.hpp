@@ -1,0 +1,195 @@
+#pragma once
+
+#include <weft/core/dtype.hpp>
+#include <weft/core/tile_product.hpp>
+
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+/// Products of bf16 operands with fp32 sums, on whatever the machine has for them.
+///
+/// Operands are pairs of bf16 that follow one another along the depth. The left one is row-major, the
+/// right one a panel [depth / 2][kTileCols][2], which is one 32-bit lane per column; both are padded
+/// with zeros to bf16_pairs(depth). One layout serves three units:
+///
+///   AMX             tiles of 16 x 16, 32 deep: 8192 multiply-adds an instruction
+///   AVX-512 BF16    vdpbf16ps: two multiply-adds a lane
+///   anything else   the halves of a pair are widened by shift and mask, two fused multiply-adds
+namespace weft {
+
+/// Two bf16, the first in the lower half.
+struct alignas(4) Bf16Pair {
+  bf16 first, second;
+};
+
+namespace detail {
+
+/// Pairs along a depth: whole ones, or whole AMX tiles of 16 pairs.
+template <class A>
+constexpr Index bf16_pairs(Index depth) noexcept {
+  return round_up(depth, A::tile_bf16 ? 32 : 2) / 2;
+}
+
+/// One step of a register tile over a pair.
+template <class A>
+struct DotPairs {
+  using Element = Bf16Pair;
+  using V = Vec<float, A>;
+
+  [[gnu::always_inline]] static V load(const Bf16Pair* b) noexcept {
+    return reinterpret<float>(weft::load<A>(words(b)));
+  }
+  [[gnu::always_inline]] static V broadcast(const Bf16Pair* a) noexcept {
+    return reinterpret<float>(Vec<std::uint32_t, A>(std::bit_cast<std::uint32_t>(*a)));
+  }
+  [[gnu::always_inline]] static V apply(const V& a, const V& b, const V& acc) noexcept {
+#if defined(__AVX512BF16__)
+    if constexpr (A::dot_bf16)
+      return _mm512_dpbf16_ps(acc, std::bit_cast<__m512bh>(a.data), std::bit_cast<__m512bh>(b.data));
+    else
+#endif
+      return mul_add(second(a), second(b), mul_add(first(a), first(b), acc));
+  }
+
+ private:
+  using Word = Vec<std::uint32_t, A>;
+  static const std::uint32_t* words(const Bf16Pair* p) noexcept {
+    return reinterpret_cast<const std::uint32_t*>(p);
+  }
+  static V first(const V& pair) noexcept {
+    return reinterpret<float>(reinterpret<std::uint32_t>(pair) << 16);
+  }
+  static V second(const V& pair) noexcept {
+    return reinterpret<float>(reinterpret<std::uint32_t>(pair) & Word(0xffff0000u));
+  }
+};
+
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
+
+/// Asks the kernel for tile registers, for this process; cheap once granted.
+inline bool tiles_granted() noexcept {
+  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return ::syscall(SYS_arch_prctl, request, tile_data) == 0;
+}
+
+/// Tile registers of the running thread, configured as 16 rows of 64 bytes while this lives.
+class TileSession {
+ public:
+  explicit TileSession(bool on) noexcept : on_(on) {
+    if (!on_) return;
+    struct alignas(64) Config {
+      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } config;
+    _tile_loadconfig(&config);
+  }
+  ~TileSession() {
+    if (on_) _tile_release();
+  }
+  TileSession(const TileSession&) = delete;
+  TileSession& operator=(const TileSession&) = delete;
+
+ private:
+  bool on_;
+};
+
+/// C[16 Two.. x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7.
+template <bool TwoRows>
+void tile_register_product(Index pairs, const Bf16Pair* a, Index lda, const Bf16Pair* panel,
+                           float* c, Index ldc, bool accumulate) noexcept {
+  // The intrinsics do not tell the compiler that they read memory.
+  asm volatile("" ::: "memory");
+  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(lda) * 4;
+  if (accumulate) {
+    _tile_loadd(0, c, c_step);
+    _tile_loadd(1, c + 16, c_step);
+    if constexpr (TwoRows) {
+      _tile_loadd(2, c + 16 * ldc, c_step);
+      _tile_loadd(3, c + 16 * ldc + 16, c_step);
+    }
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    if constexpr (TwoRows) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
+  }
+  for (Index k = 0; k < pairs; k += 16) {
+    _tile_loadd(6, panel + k * 32, 128);
+    _tile_loadd(7, panel + k * 32 + 16, 128);
+    _tile_loadd(4, a + k, a_step);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (TwoRows) {
+      _tile_loadd(5, a + 16 * lda + k, a_step);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, c, c_step);
+  _tile_stored(1, c + 16, c_step);
+  if constexpr (TwoRows) {
+    _tile_stored(2, c + 16 * ldc, c_step);
+    _tile_stored(3, c + 16 * ldc + 16, c_step);
+  }
+}
+
+#else
+
+inline bool tiles_granted() noexcept { return false; }
+
+struct TileSession {
+  explicit TileSession(bool) noexcept {}
+  ~TileSession() {}
+};
+
+#endif
+
+/// Rows that bf16_product takes at once, and to which it rounds up: it reads that many rows of A and
+/// writes that many of C.
+template <class A>
+inline constexpr Index kBf16Rows = A::tile_bf16 ? 32 : kRegisters<A> == 32 ? 28 : 24;
+template <class A>
+constexpr Index bf16_rows_touched(Index rows) noexcept {
+  return A::tile_bf16 ? round_up(rows, 16) : round_up(rows, 2);
+}
+
+/// C[rows x kTileCols] (+)= A B with rows <= kBf16Rows. A is row-major with Ld pairs a row, `panel`
+/// one panel of B, `pairs` from bf16_pairs. `tiles` says that a TileSession is open.
+template <class A, Index Ld>
+void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* panel, float* c,
+                  Index ldc, bool accumulate, [[maybe_unused]] bool tiles) noexcept {
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
+  if constexpr (A::tile_bf16) {
+    if (tiles && rows > 16)
+      return tile_register_product<true>(pairs, a, Ld, panel, c, ldc, accumulate);
+    if (tiles) return tile_register_product<false>(pairs, a, Ld, panel, c, ldc, accumulate);
+  }
+#endif
+  constexpr Index NR = kTileCols<float, A>;
+  const Index height = RowCut<A>(rows).height;
+  for (Index r = 0; r < rows; r += height)
+    row_block_product<A, FixedRows<Ld>, float, DotPairs<A>>(
+        tile_rows_for(std::min(height, rows - r)), NR, pairs, a + r * Ld, panel, NR, c + r * ldc,
+        ldc, accumulate);
+}
+
+/// to[e] = (first[e], second[e]) rounded to bf16, for n elements, a multiple of the vector.
+template <class A>
+void pair_rows(const float* first, const float* second, Index n, Bf16Pair* to) noexcept {
+  constexpr Index W = kWidth<float, A>;
+  bf16 a[W], b[W];
+  for (Index e = 0; e < n; e += W) {
+    store_as<A>(a, load<A>(first + e));
+    store_as<A>(b, load<A>(second + e));
+    for (Index i = 0; i < W; ++i) to[e + i] = {a[i], b[i]};
+  }
+}
+
+}  // namespace detail
+}  // namespace weft
