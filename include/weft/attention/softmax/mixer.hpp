@@ -134,11 +134,12 @@ Index most_keys(const Problem<T>& p) noexcept {
 
 template <class A, class T, class M, class S, class Z, class P>
 void run_attention(const Softmax<M, S, Z, P>& mixer, const Problem<T>& p, const Context& ctx) {
+  if (p.batch == 0) return;  // and nothing says how many keys the policies are to expect
   const Index keys = most_keys(p);
   check_policy(mixer.mask, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.score, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.normalizer, p.batch, p.heads, p.queries, keys);
-  if (p.batch == 0 || p.heads == 0 || p.queries == 0) return;
+  if (p.heads == 0 || p.queries == 0) return;
   AttentionCall<T, A, M, S, Z, P>(p, mixer.mask, mixer.score, mixer.normalizer).run(ctx);
 }
 

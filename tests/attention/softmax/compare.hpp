@@ -1,0 +1,81 @@
+#pragma once
+
+#include "cases/softmax.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <type_traits>
+
+/// Runs rows of the case table and measures their errors against the reference.
+namespace cases {
+
+inline std::string text(const AttentionShape& s) {
+  const auto n = [](Index i) { return std::to_string(i); };
+  return "B=" + n(s.B) + " Hq=" + n(s.Hq) + " Hk=" + n(s.Hk) + " N=" + n(s.N) + " M=" + n(s.M) +
+         " D=" + n(s.D) + " E=" + n(s.E);
+}
+
+/// Largest magnitude of finite numbers.
+inline double largest_finite(const reference::Values& values) {
+  double largest = 0;
+  for (const double x : values) {
+    if (std::isfinite(x)) largest = std::max(largest, std::abs(x));
+  }
+  return largest;
+}
+
+/// Largest difference over the largest finite expected magnitude (or 1 if that is less and the
+/// numbers are logarithms). Infinities must agree; a NaN makes it infinite.
+inline double error_of(const reference::Values& got, const reference::Values& expected,
+                       double at_least = std::numeric_limits<double>::min()) {
+  const double scale = std::max(largest_finite(expected), at_least);
+  double worst = got.size() == expected.size() ? 0 : HUGE_VAL;
+  for (std::size_t i = 0; i < std::min(got.size(), expected.size()); ++i) {
+    const double d = got[i] == expected[i] ? 0 : std::abs(got[i] - expected[i]) / scale;
+    worst = d <= worst ? worst : (std::isnan(d) ? HUGE_VAL : d);
+  }
+  return worst;
+}
+
+/// Error allowed relative to the largest output. Logits of magnitude L are known to a few eps * L,
+/// which exp turns into a relative error of the weights; |LSE| stands for L. Storage of 16 bits
+/// rounds the result, and q and k once more in the rows that change them.
+template <class T>
+double tolerance_of(const reference::AttentionResult& expected, bool changes_inputs) {
+  using P = weft::Accumulator<T>;
+  const double logits = largest_finite(expected.lse);
+  const double computed = std::numeric_limits<P>::epsilon() * (16 + 4 * logits);
+  if (std::is_same_v<P, T>) return computed;
+  const double rounded = static_cast<double>(std::numeric_limits<T>::epsilon());
+  return computed + rounded * (changes_inputs ? 1 + 2 * logits : 1);
+}
+
+struct Errors {
+  double out, lse, tolerance;
+  bool guards;
+
+  bool ok() const { return out <= tolerance && lse <= tolerance && guards; }
+};
+
+/// One row of the table on one shape, forward and LSE, against the reference.
+template <class T, class Row>
+Errors check_forward(const Row& row, const AttentionShape& shape,
+                     const weft::Context& context = weft::Context()) {
+  AttentionInputs<T> in(shape);
+  Question question(in);
+  const auto mixer = row.mixer(in);
+  row.ask(in, question);
+  const reference::AttentionResult expected = question.answer(shape);
+
+  const Poisoned<T, 4> out({shape.B, shape.Hq, shape.N, shape.E});
+  const Poisoned<weft::Accumulator<T>, 3> lse({shape.B, shape.Hq, shape.N});
+  weft::forward_with_lse(mixer, in.q, in.k, in.v, out.view(), lse.view(), context);
+  return {error_of(doubles_of(out.view()), expected.out),
+          error_of(doubles_of(lse.view()), expected.lse, 1.0),
+          tolerance_of<T>(expected, row.changes_inputs),
+          out.guards_intact() && lse.guards_intact()};
+}
+
+}  // namespace cases
