@@ -8,7 +8,7 @@ if(PROJECT_IS_TOP_LEVEL)
   find_program(WEFT_CCACHE ccache)
   mark_as_advanced(WEFT_CCACHE)
   if(WEFT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    # Sloppiness and the flags below are what ccache asks for to work with precompiled headers.
+    # ccache asks for this, and for the flags in weft_precompile, to work with precompiled headers.
     set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${WEFT_CCACHE})
   endif()
@@ -21,11 +21,6 @@ function(weft_program_flags target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wconversion -Wshadow)
   if(WEFT_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
-  endif()
-  if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
-    target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
-  else()
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
   endif()
   target_compile_definitions(${target} PRIVATE
     WEFT_EXAMPLE_DATA="${PROJECT_SOURCE_DIR}/examples/data")
@@ -40,7 +35,19 @@ function(weft_program target)
   endif()
 endfunction()
 
-# The same for tests: assertions on, and their data folder known.
+# Parses the given headers once for all sources of a program. g++ forgets `#pragma GCC diagnostic` in
+# precompiled headers, and its own AVX-512 intrinsics quieten this warning with it.
+function(weft_precompile target)
+  target_precompile_headers(${target} PRIVATE ${ARGN})
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(${target} PRIVATE -fpch-preprocess
+      -Wno-uninitialized -Wno-maybe-uninitialized)
+  else()
+    target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
+  endif()
+endfunction()
+
+# A program of one instruction set for tests: assertions on, and their data folder known.
 function(weft_test_program target)
   weft_program(${target})
   target_compile_options(${target} PRIVATE -UNDEBUG)
