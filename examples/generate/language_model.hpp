@@ -132,7 +132,7 @@ class LanguageModel {
   void run(State& state, std::span<const std::uint8_t> text, View<float, 2> logits,
            const Context& ctx, Mix mix) const {
     const auto n = static_cast<Index>(text.size());
-    weft::require(logits.extent(0) == n || logits.extent(0) == 1, "logits are ", shape_text(logits),
+    weft::require(logits.extent(0) == n || logits.extent(0) == 1, "logits are ", logits,
                   " for a text of ", n, " bytes");
     const weft::Arena::Frame frame(ctx.arena());
     const View<float, 2> x(ctx.arena().take<float>(n * sizes_.width), {n, sizes_.width});

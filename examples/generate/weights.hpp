@@ -25,7 +25,7 @@ class Weights {
   Tensor<T, Rank> read(const std::string& name, const std::array<Index, Rank>& shape) const {
     Tensor<T, Rank> out = file_->read<T, Rank>(prefix_ + name);
     weft::require(out.shape() == shape, file_->name(), ": tensor \"", prefix_, name, "\" is ",
-                  shape_text(out.view()), ", wanted ", shape_text(View<T, Rank>(nullptr, shape)));
+                  out.view(), ", wanted ", shape_text(View<T, Rank>(nullptr, shape)));
     return out;
   }
 

@@ -18,7 +18,7 @@ namespace {
 using Model = LanguageModel<SoftmaxMixer>;
 using Bytes = std::vector<std::uint8_t>;
 
-constexpr const char* kModel = WEFT_TEST_DATA "/../../examples/data/softmax.safetensors";
+constexpr const char* kModel = WEFT_EXAMPLE_DATA "/softmax.safetensors";
 constexpr const char* kGolden = WEFT_TEST_DATA "/model/lm_softmax.safetensors";
 constexpr const char* kText = WEFT_TEST_DATA "/model/kjv_valid_8193.txt";
 

@@ -23,8 +23,8 @@ void embed(const Table& table_like, const Ids& ids_like, Out&& out_like,
   using S = typename decltype(out)::value_type;
   using T = Accumulator<S>;
   static_assert(std::integral<typename decltype(ids)::value_type>, "ids are integers");
-  require(out.extent(0) == ids.extent(0) && out.extent(1) == table.extent(1), "embed: out is ",
-          shape_text(out), ", wanted [", ids.extent(0), ", ", table.extent(1), "]");
+  require(out.extent(0) == ids.extent(0) && out.extent(1) == table.extent(1), "embed: out is ", out,
+          ", wanted [", ids.extent(0), ", ", table.extent(1), "]");
   require(out.extent(1) <= 1 || (table.stride(1) == 1 && out.stride(1) == 1),
           "embed: the rows of table and out must be contiguous");
   for (Index t = 0; t < ids.extent(0); ++t) {

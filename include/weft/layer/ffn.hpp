@@ -123,8 +123,8 @@ class FeedForward {
     using S = std::remove_const_t<X>;
     const Index n = x.extent(0), channels = in_.rows();
     require(x.extent(1) == cols() && y.extent(1) == rows() && y.extent(0) == n,
-            "FeedForward: x is ", shape_text(x), ", y is ", shape_text(y), "; wanted [n, ", cols(),
-            "] and [n, ", rows(), "]");
+            "FeedForward: x is ", x, ", y is ", y, "; wanted [n, ", cols(), "] and [n, ", rows(),
+            "]");
     const Index fitting = detail::kHiddenBytes / (channels * Index{sizeof(S)} + 1);
     const Index block = std::min(n, std::max(detail::kHiddenRows, fitting));
     const Arena::Frame frame(ctx.arena());

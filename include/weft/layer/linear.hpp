@@ -15,7 +15,7 @@ View<T, 2> as_rows(const char* name, const View<T, Rank>& view) {
     if (view.extent(axis) != 1) {
       if (rows == 1) stride = view.stride(axis);
       require(view.stride(axis) == rows * stride || rows == 0, "linear: the leading axes of ", name,
-              " ", shape_text(view), " must follow one another in memory");
+              " ", view, " must follow one another in memory");
     }
     rows *= view.extent(axis);
   }

@@ -238,8 +238,8 @@ void modulate(const N& norm, const X& x, View<const typename N::value_type, 2> s
   detail::check_norm(norm, channels);
   require(scale.shape() == shift.shape() && scale.extent(0) == from.extent(0) &&
               scale.extent(1) == channels,
-          "modulate: scale is ", shape_text(scale), ", shift ", shape_text(shift), ", x ",
-          shape_text(from), "; scale and shift are [B, D]");
+          "modulate: scale is ", scale, ", shift ", shift, ", x ", from,
+          "; scale and shift are [B, D]");
 
   const Arena::Frame frame(ctx.arena());
   const auto* affine = detail::modulated_affine(norm, scale, shift, ctx.arena());

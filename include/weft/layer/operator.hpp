@@ -60,8 +60,8 @@ class DenseOperator {
   template <class X, class Y, Epilogue<Parameter, A> E>
   void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
     require(x.extent(1) == cols_ && y.extent(1) == rows_ && x.extent(0) == y.extent(0),
-            "operator of ", rows_, " rows and ", cols_, " columns: x is ", shape_text(x), ", y is ",
-            shape_text(y), "; wanted [n, ", cols_, "] and [n, ", rows_, "]");
+            "operator of ", rows_, " rows and ", cols_, " columns: x is ", x, ", y is ", y,
+            "; wanted [n, ", cols_, "] and [n, ", rows_, "]");
     if (bias_.size() == 0) {
       gemm(x, weight_, y, epilogue, ctx);
     } else {

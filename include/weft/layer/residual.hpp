@@ -42,7 +42,7 @@ void add_gated_residual(X&& x, View<T, 2> gate, const Y& y, const Context& ctx =
   const Index length = to.extent(1), channels = to.extent(2);
   require(gate.extent(0) == to.extent(0) && gate.extent(1) == channels &&
               (channels <= 1 || gate.stride(1) == 1),
-          "add_gated_residual: gate is ", shape_text(gate), ", x ", shape_text(to),
+          "add_gated_residual: gate is ", gate, ", x ", to,
           "; gate is [B, D] with contiguous rows");
   detail::for_each_row(
       ctx,

@@ -72,8 +72,8 @@ void for_each_row(const Context& ctx, F f, const View<T, Rank>& first, const Oth
 template <class T, class U, std::size_t Rank>
 void require_same_rows(const char* verb, const char* a_name, const View<T, Rank>& a,
                        const char* b_name, const View<U, Rank>& b) {
-  require(a.shape() == b.shape(), verb, ": ", b_name, " is ", shape_text(b), ", ", a_name, " is ",
-          shape_text(a), "; give both the same shape");
+  require(a.shape() == b.shape(), verb, ": ", b_name, " is ", b, ", ", a_name, " is ", a,
+          "; give both the same shape");
   require(a.extent(Rank - 1) <= 1 || (a.stride(Rank - 1) == 1 && b.stride(Rank - 1) == 1), verb,
           ": the last axis of ", a_name, " and ", b_name, " must be contiguous");
 }

@@ -158,8 +158,7 @@ void rotate_all(const RopeTable<T>& table, View<const S, 4> x, View<S, 4> out, R
 
 template <class S, class T>
 void check_rope_arguments(const RopeTable<T>& table, View<const S, 4> x, View<S, 4> out) {
-  require(x.shape() == out.shape(), "apply_rope: out is ", shape_text(out), ", x is ",
-          shape_text(x));
+  require(x.shape() == out.shape(), "apply_rope: out is ", out, ", x is ", x);
   require(x.extent(3) >= table.rotary(), "apply_rope: x has ", x.extent(3),
           " channels, the table turns ", table.rotary());
   require(x.stride(3) == 1 && out.stride(3) == 1,
@@ -203,7 +202,7 @@ void apply_rope(const RopeTable<T>& table, const X& x, Y&& out,
   const View<S, 4> to = view_of(out);
   detail::check_rope_arguments<S>(table, from, to);
   require(positions.extent(0) == from.extent(0) && positions.extent(1) == from.extent(2),
-          "apply_rope: positions are ", shape_text(positions), ", x is ", shape_text(from));
+          "apply_rope: positions are ", positions, ", x is ", from);
   for (Index b = 0; b < positions.extent(0); ++b)
     for (Index n = 0; n < positions.extent(1); ++n)
       detail::check_rope_position(table, positions(b, n), Index{positions(b, n)} + 1);
