@@ -5,8 +5,9 @@
 // With --step N only every N-th bit pattern is tried. One function takes one to three minutes of
 // one core; the reference is double precision.
 
-#include "../tests/support/float_functions.hpp"
 #include "../tests/support/ulp.hpp"
+
+#include "../tests/support/math_functions.hpp"
 
 #include <cstdint>
 #include <cstdio>

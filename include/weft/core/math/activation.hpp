@@ -17,8 +17,9 @@ template <FloatBatch V>
 /// tanh x. Odd, also in the sign of zero.
 template <FloatBatch V>
 [[gnu::always_inline]] inline V tanh(const V& x) noexcept {
-  const V z = x * x;
-  V factor;  // (tanh(x) - x) / x^3
+  const V a = xsimd::abs(x);
+  const V z = a * a;
+  V factor;  // (tanh(a) - a) / a^3
   if constexpr (detail::kIsFloat<V>)
     factor = detail::horner(z, -0x1.afcc66p-8f, 0x1.5ce6b4p-6f, -0x1.b999a2p-5f, 0x1.110fc6p-3f,
                             -0x1.555554p-2f);
@@ -27,14 +28,13 @@ template <FloatBatch V>
                             -0x1.f224d2bbbc662p-13, 0x1.35257ec0c2bbp-11, -0x1.7d9f54e2687b4p-10,
                             0x1.d6d398e58ccf6p-9, -0x1.226e34626cfc1p-7, 0x1.664f487d46be7p-6,
                             -0x1.ba1ba1ba0a8c6p-5, 0x1.111111111104bp-3, -0x1.5555555555555p-2);
-  const V small = mul_add(x * z, factor, x);
+  const V small = mul_add(a * z, factor, a);
 
   // 1 - 2 / (e^2a + 1), which is 1 to the last bit from the limit on.
-  const V a = xsimd::abs(x);
   const V e = math::exp(detail::at_most(detail::constant<V>(19.f, 39.), V(2) * a));
   const V large = V(1) - V(2) / (e + V(1));
   const V half_at = detail::constant<V>(0.55f, 0.55);
-  return xsimd::select(a < half_at, small, xsimd::copysign(large, x));
+  return xsimd::copysign(xsimd::select(a < half_at, small, large), x);
 }
 
 namespace detail {

@@ -32,7 +32,8 @@ template <FloatBatch V>
   return reinterpret<Element<V>>(field + reinterpret<Element<IntBatch<V>>>(V(1)));
 }
 
-/// v 2^n for v in [0.5, 2] and |n| < 250 (double: 2000), right for denormals and infinity too.
+/// v 2^n for |n| < 250 (double: 2000), right for denormals and infinity too. |v| may be anything
+/// where n = 0, and must be in [2^-10, 2^10] elsewhere.
 template <FloatBatch V>
 [[gnu::always_inline]] inline V scale(const V& v, const Powers<V>& power) noexcept {
 #if defined(__AVX512F__)
@@ -43,9 +44,15 @@ template <FloatBatch V>
   else
 #endif
   {
-    // Two factors, because one cannot reach denormals or infinity; the first product is exact.
+    // In two steps, because one factor cannot reach denormals or infinity. Half of n is added to
+    // the exponent rather than multiplied, so that no compiler joins the factors.
     const IntBatch<V> half = nearest_powers(power.n * V(0.5)).field;
-    return v * power_of_two<V>(half) * power_of_two<V>(power.field - half);
+    const V partial = reinterpret<Element<V>>(reinterpret<Element<IntBatch<V>>>(v) + half);
+    const V scaled = partial * power_of_two<V>(power.field - half);
+    if constexpr (kIsFloat<V>)
+      return scaled;  // the field of NaN is 0
+    else
+      return xsimd::select(v == v, scaled, v);
   }
 }
 
