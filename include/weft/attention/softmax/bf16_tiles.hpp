@@ -87,8 +87,7 @@ struct Bf16Tiles {
                   const Bf16Pair* panels, Index keys, Index value_ld, float* acc) const noexcept {
     const Index depth = bf16_pairs<A>(end - begin);
     for (Index r = 0; r < rows; ++r)
-      std::fill(weight_row(p, r) + round_up(end, W), weight_row(p, r) + begin + 2 * depth,
-                bf16(0.f));
+      for (Index c = round_up(end, W); c < begin + 2 * depth; ++c) weight_row(p, r)[c] = bf16(0.f);
     for (Index e = 0; e < value_ld; e += kPanel)
       bf16_product<A, kLd>(rows, depth, p + begin / 2,
                            panels + e * bf16_pairs<A>(keys) + begin / 2 * kPanel, acc + e,
@@ -109,7 +108,8 @@ struct Bf16Tiles {
 namespace weft {
 
 /// Products of operands rounded to bf16 with fp32 sums, for fp32, bf16 and fp16 storage: on AMX or
-/// AVX-512 BF16 where the target has them. q, k, v and the weights carry 8 bits; the logits of a head
+/// AVX-512 BF16 where the target has them, on plain vectors elsewhere (then FullPrecision is quicker:
+/// choose by `DefaultArch::tile_bf16 || DefaultArch::dot_bf16`). q, k, v and the weights carry 8 bits; the logits of a head
 /// of D channels are off by about 2^-8 |q| |k| scale, the output by about 2^-8 of the largest |v|.
 /// Few query rows (decode) are computed in fp32: reading the cache is their cost.
 struct Bf16Products {
