@@ -71,7 +71,7 @@ void gemm(const LA& left, const LB& right, LC&& out, const E& epilogue,
   detail::check_gemm<SA>(a, b.extent(0), b.extent(1), c, epilogue);
   detail::require_data("b", b);
   if (c.empty()) return;
-  detail::multiply_blocked<T, A, SA>(a, detail::PackedOnUse<T, A, SB>{b}, c, epilogue, ctx);
+  detail::multiply_plain<detail::FmaKernel<T, A>, SA, SB>(a, b, c, epilogue, ctx);
 }
 
 /// C = A B.
@@ -92,8 +92,9 @@ void gemm(const LA& left, const PackedMatrix<T, A>& b, LC&& out, const E& epilog
   static_assert(Epilogue<E, T, A>, "gemm: the epilogue is no function of a register of the sums");
   detail::check_gemm<SA>(a, b.depth(), b.cols(), c, epilogue);
   if (c.empty()) return;
-  const detail::ConstantPanels<T, A> panels{b.data(), b.depth()};
-  detail::multiply_blocked<T, A, SA>(a, panels, c, epilogue, ctx);
+  using Kernel = detail::FmaKernel<T, A>;
+  detail::multiply_blocked<Kernel, SA>(a, detail::ConstantPanels<Kernel>{b.data(), b.depth()}, 0,
+                                       ceil_div(b.cols(), Kernel::kCols), c, epilogue, ctx);
 }
 
 /// C = A B, B packed beforehand.

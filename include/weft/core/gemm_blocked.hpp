@@ -2,130 +2,116 @@
 
 #include <weft/core/epilogue.hpp>
 #include <weft/core/executor.hpp>
-#include <weft/core/pack.hpp>
-
-#include <array>
+#include <weft/core/gemm_kernel.hpp>
 
 /// The loop nest around the register tile.
 ///
-///   for a chunk of rows (A packed once, for all tasks)
+///   for a chunk of rows               A packed once, for all tasks; kChunkBytes, so that it stays
+///                                     in L2
 ///     task: a block of rows x a block of columns of C
-///       for a block of the depth                           B of this block: kBlockBytes, in L2
-///         for a group of row tiles                         A of this group: kBlockBytes, in L2
-///           for a panel of B, for a row tile               one register tile of C
+///       for a block of the depth      so that the block of B (kBlockBytes) stays in L2, too
+///         for a panel of B            the next one is fetched meanwhile
+///           for a row tile            one register tile of C
 ///
-/// Per step of the depth a tile of R x NR needs R + NR operands from L1 or L2 and does R * NR
-/// multiply-adds: at 14 x 32 that is 13 bytes per cycle at the full rate of two FMAs, which L2
-/// sustains. C is read and written once per depth block. So the floor is
-/// 2 M N K / peak as long as B fits in the cache or M is a few tiles, else bytes(B) / bandwidth.
+/// Per step of the depth a tile of 14 x 32 floats needs 46 numbers and takes 14 cycles at the rate of
+/// two multiply-adds: 13 bytes per cycle, which L2 sustains. B comes from memory once per chunk, 128
+/// bytes in as many cycles as the chunk has rows, and C is read and written once per depth block.
+/// So the floor is 2 M N K / peak, or bytes(B) / bandwidth where M is a few tiles.
 ///
 /// Tasks are cut by shape alone, and every element of C is summed in the same order whoever runs
 /// its task.
 namespace weft::detail {
 
-/// Depth of one pass over C.
-template <class T>
-inline constexpr Index kDepthBlock = static_cast<Index>(2048 / sizeof(T));
-
-/// Packed A, and packed B, of one depth block that are in use at the same time: half of a small L2
-/// together (1 MB on Zen 4, 2 MB on Sapphire Rapids).
-inline constexpr Index kBlockBytes = 512 * 1024;
-
-/// Packed A of one chunk of rows over the whole depth, and its least number of rows.
-inline constexpr Index kChunkBytes = 4 << 20;
+/// Packed A of one chunk over the whole depth: most of a small L2 (1 MB on Zen 4, 2 MB on Sapphire
+/// Rapids); and the rows that it has at least, however deep, so that B is not streamed too often.
+inline constexpr Index kChunkBytes = 1 << 20;
 inline constexpr Index kChunkRows = 112;
 
-template <class T>
-using TileFunction = void (*)(Index depth, const T* a, const T* b, Index ldb, T* c, Index ldc,
-                              bool accumulate) noexcept;
+/// Packed B of the columns and the part of the depth that a task uses at a time.
+inline constexpr Index kBlockBytes = 512 << 10;
 
-/// The register tile of `height` rows, one of the values of tile_rows_for.
-template <class A, class T>
-TileFunction<T> tile_function(Index height) noexcept {
-  static constexpr auto kTable = []<int... I>(std::integer_sequence<int, I...>) {
-    return std::array<TileFunction<T>, sizeof...(I)>{
-        register_tile<A, I == 0 ? 1 : 2 * I, kTileVectors, PackedRows, T>...};
-  }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
-  return kTable[static_cast<std::size_t>(height / 2)];
-}
+/// Multiply-adds worth a task of their own: some 50 microseconds.
+inline constexpr Index kTaskWork = 1 << 22;
 
-/// Rows of A, packed. Tile i holds rows [i * height, ...) at data + i * stride.
-template <class T>
+/// Rows of A, packed for K. Tile i holds rows [i * height, ...) at data + i * stride.
+template <class K>
 struct PackedRowTiles {
-  const T* data;
+  const typename K::Element* data;
   Index stride, rows, height;
 
   Index tiles() const noexcept { return ceil_div(rows, height); }
   Index count(Index tile) const noexcept { return std::min(height, rows - tile * height); }
-  /// Rows [k, ...) of the depth of one tile.
-  const T* at(Index tile, Index k) const noexcept {
-    return data + tile * stride + k * tile_rows_for(count(tile));
+  const typename K::Element* at(Index tile, Index k) const noexcept {
+    return K::at(data + tile * stride, count(tile), k);
   }
 };
 
-/// All rows of `a`, packed into the scratch memory that the tasks share.
-template <class T, class A, class S>
-PackedRowTiles<T> pack_chunk(const View<const S, 2>& a, const Context& ctx) {
+/// All rows of `a`, packed into scratch memory that the tasks share.
+template <class K, class S>
+PackedRowTiles<K> pack_chunk(const View<const S, 2>& a, const Context& ctx) {
   constexpr Index kTilesPerTask = 8;
-  const RowCut<A> cut(a.extent(0));
-  const Index stride = panel_size<T, A>(a.extent(1), cut.height);
-  const Index task_rows = kTilesPerTask * cut.height;
-  T* packed = ctx.arena().take<T>(cut.tiles * stride);
-  ctx.parallel(ceil_div(cut.tiles, kTilesPerTask), [&](Index task, Arena&) {
-    const Index row = task * task_rows;
-    pack_rows<A>(a.pointer(row), a.stride(0), a.stride(1), std::min(task_rows, a.extent(0) - row),
-                 a.extent(1), cut.height, packed + task * kTilesPerTask * stride, stride);
+  const Index rows = a.extent(0), height = K::height(rows), tiles = ceil_div(rows, height);
+  const Index stride = K::tile_size(K::depth(a.extent(1)), height);
+  auto* packed = ctx.arena().take<typename K::Element>(tiles * stride);
+  ctx.parallel(ceil_div(tiles, kTilesPerTask), [&](Index task, Arena&) {
+    const Index end = std::min(tiles, (task + 1) * kTilesPerTask);
+    for (Index i = task * kTilesPerTask; i < end; ++i)
+      K::pack_tile(a.slice(0, i * height, std::min(height, rows - i * height)), packed + i * stride);
   });
-  return {packed, stride, a.extent(0), cut.height};
+  return {packed, stride, rows, height};
 }
 
-/// Panels of B, packed: panel j at data + j * stride.
-template <class T>
+/// Panels of B, packed for K: panel j at data + j * stride.
+template <class K>
 struct PackedPanels {
-  const T* data;
+  const typename K::Element* data;
   Index stride;
 };
 
-/// B that was packed beforehand over its whole depth.
-template <class T, class A>
+/// B, from panel `first` on, that was packed beforehand over its whole depth, `depth` elements.
+template <class K>
 struct ConstantPanels {
-  const T* data;
+  const typename K::Element* data;
   Index depth;
+  Index first = 0;
 
-  PackedPanels<T> block(Index panel, Index, Index k, Index, Arena&) const noexcept {
-    constexpr Index NR = kTileCols<T, A>;
-    return {data + panel * depth * NR + k * NR, depth * NR};
+  static constexpr bool kMayCutRows = true;
+
+  PackedPanels<K> block(Index panel, Index, Index k, Index, Arena&) const noexcept {
+    return {data + ((panel - first) * depth + k) * K::kCols, depth * K::kCols};
   }
 };
 
 /// B as the caller has it: every task packs the block that it is about to use.
-template <class T, class A, class S>
+template <class K, class S>
 struct PackedOnUse {
   View<const S, 2> b;
 
-  PackedPanels<T> block(Index panel, Index panels, Index k, Index depth, Arena& arena) const {
-    constexpr Index NR = kTileCols<T, A>;
-    const Index col = panel * NR;
-    T* to = arena.take<T>(panels * depth * NR);
-    pack_cols<A>(b.pointer(k, col), b.stride(0), b.stride(1), depth,
-                 std::min(panels * NR, b.extent(1) - col), to);
-    return {to, depth * NR};
+  static constexpr bool kMayCutRows = false;  // the pieces would all pack the same block
+
+  PackedPanels<K> block(Index panel, Index panels, Index k, Index depth, Arena& arena) const {
+    const Index stride = depth * K::kCols, col = panel * K::kCols;
+    const Index cols = std::min(panels * K::kCols, b.extent(1) - col);
+    auto* to = arena.take<typename K::Element>(panels * stride);
+    K::pack_panels(b.slice(0, k, depth).slice(1, col, cols), to, stride);
+    return {to, stride};
   }
 };
 
 /// Accumulators through the epilogue into C: the `rows` x `cols` elements from (row, col) on.
-template <class A, class T, class S, class E>
-void store_tile(const T* sums, const View<S, 2>& c, Index row, Index col, Index rows, Index cols,
-                const E& epilogue) noexcept {
-  using V = Vec<T, A>;
-  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
+template <class K, class S, class E>
+void store_tile(const typename K::Sum* sums, const View<S, 2>& c, Index row, Index col, Index rows,
+                Index cols, const E& epilogue) noexcept {
+  using A = typename K::Arch;
+  using V = Vec<typename K::Sum, A>;
+  constexpr Index W = static_cast<Index>(V::size);
   for (Index r = 0; r < rows; ++r)
     for (Index n = 0; n < cols; n += W) {
       const Index lanes = std::min(W, cols - n);
-      const V v = epilogue(load<A>(sums + r * NR + n), row + r, col + n, lanes);
+      const V v = epilogue(load<A>(sums + r * K::kCols + n), row + r, col + n, lanes);
       S* to = c.pointer(row + r, col + n);
       if (c.stride(1) != 1) {
-        alignas(64) T out[W];
+        alignas(64) typename K::Sum out[W];
         v.store_aligned(out);
         for (Index i = 0; i < lanes; ++i) to[i * c.stride(1)] = static_cast<S>(out[i]);
       } else if (lanes == W) {
@@ -136,72 +122,130 @@ void store_tile(const T* sums, const View<S, 2>& c, Index row, Index col, Index 
     }
 }
 
-/// One task: the tiles of a range of row tiles and panels over the whole depth.
-template <class T, class A, class S, class B, class E>
+/// The product of a range of row tiles and of panels over the whole depth: what a task computes.
+template <class K, class S, class B, class E>
 struct BlockProduct {
-  const PackedRowTiles<T>& a;
+  using Sum = typename K::Sum;
+
+  const PackedRowTiles<K>& a;
   const B& b;
   const View<S, 2>& c;
   const E& epilogue;
-  Index row0;  ///< row of C that the first row of `a` belongs to
-  Index depth;
+  Index row0;   ///< row of C that the first row of `a` belongs to
+  Index depth;  ///< elements
+  Index pass;   ///< elements of the depth that one pass over C takes
 
-  static constexpr Index NR = kTileCols<T, A>;
-  static constexpr Index kTileSize = kTileRows<A> * NR;
+  static constexpr Index kTileSize = K::kRows * K::kCols;
+  static constexpr Index kStepBytes = K::kCols * Index{sizeof(typename K::Element)};
 
   void operator()(Index tile0, Index tile1, Index panel0, Index panel1, Arena& arena) const {
-    const bool one_pass = depth <= kDepthBlock<T>;
-    // Partial sums of the tiles that cannot be kept in C itself.
-    T* sums = arena.take<T>(one_pass ? kTileSize : (tile1 - tile0) * (panel1 - panel0) * kTileSize);
-    const Index group = std::max<Index>(
-        1, kBlockBytes / (a.height * std::min(depth + 1, kDepthBlock<T>) * Index{sizeof(T)}));
-    for (Index k = 0; k == 0 || k < depth; k += kDepthBlock<T>) {
+    [[maybe_unused]] const typename K::Session session;
+    const Index tiles = tile1 - tile0, panels = panel1 - panel0;
+    // Partial sums of the tiles that C itself cannot hold between two passes.
+    Sum* sums = arena.take<Sum>(pass == depth ? kTileSize : tiles * panels * kTileSize);
+    Index k = 0;
+    do {  // once for an empty depth
       Arena::Frame frame(arena);
-      const Index steps = std::min(kDepthBlock<T>, depth - k);
-      const PackedPanels<T> panels = b.block(panel0, panel1 - panel0, k, steps, arena);
-      for (Index first = tile0; first < tile1; first += group)
-        for (Index j = panel0; j < panel1; ++j)
-          for (Index i = first; i < std::min(first + group, tile1); ++i) {
-            const Index at = one_pass ? 0 : (j - panel0) * (tile1 - tile0) + i - tile0;
-            tile(i, j, k, steps, panels.data + (j - panel0) * panels.stride,
-                 sums + at * kTileSize);
-          }
-    }
+      const Index steps = std::min(pass, depth - k);
+      const PackedPanels<K> block = b.block(panel0, panels, k, steps, arena);
+      for (Index j = 0; j < panels; ++j) {
+        const auto* panel = block.data + j * block.stride;
+        const auto* next = reinterpret_cast<const char*>(
+            j + 1 < panels ? panel + block.stride : block.data + steps * K::kCols);
+        for (Index i = 0; i < tiles; ++i) {
+          const Index share = ceil_div(kStepBytes, tiles);  // of the next panel, per tile
+          tile(tile0 + i, panel0 + j, k, steps, panel,
+               sums + (pass == depth ? 0 : (j * tiles + i) * kTileSize),
+               {next + i * steps * share, share});
+        }
+      }
+      k += pass;
+    } while (k < depth);
   }
 
  private:
-  void tile(Index i, Index j, Index k, Index steps, const T* panel, T* sums) const {
-    const Index rows = a.count(i), height = tile_rows_for(rows);
-    const Index row = row0 + i * a.height, col = j * NR, cols = std::min(NR, c.extent(1) - col);
-    const auto multiply = tile_function<A, T>(height);
-    if constexpr (std::is_same_v<S, T> && std::is_same_v<E, NoEpilogue>) {
-      if (rows == height && cols == NR && c.stride(1) == 1)
-        return multiply(steps, a.at(i, k), panel, NR, c.pointer(row, col), c.stride(0), k != 0);
+  void tile(Index i, Index j, Index k, Index steps, const typename K::Element* panel, Sum* sums,
+            PrefetchAhead prefetch) const {
+    const Index rows = a.count(i), row = row0 + i * a.height;
+    const Index col = j * K::kCols, cols = std::min(K::kCols, c.extent(1) - col);
+    if constexpr (std::is_same_v<S, Sum> && std::is_same_v<E, NoEpilogue>) {
+      if (rows == K::touched(rows) && cols == K::kCols && c.stride(1) == 1)
+        return K::multiply(rows, steps, a.at(i, k), panel, c.pointer(row, col), c.stride(0), k != 0,
+                           prefetch);
     }
-    multiply(steps, a.at(i, k), panel, NR, sums, NR, k != 0);
-    if (k + steps == depth) store_tile<A>(sums, c, row, col, rows, cols, epilogue);
+    K::multiply(rows, steps, a.at(i, k), panel, sums, K::kCols, k != 0, prefetch);
+    if (k + steps == depth) store_tile<K>(sums, c, row, col, rows, cols, epilogue);
   }
 };
 
-/// C = epilogue(A B) for any source of panels; the shapes fit and C is not empty.
-template <class T, class A, class SA, class S, class B, class E>
-void multiply_blocked(const View<const SA, 2>& a, const B& b, const View<S, 2>& c,
-                      const E& epilogue, const Context& ctx) {
-  constexpr Index NR = kTileCols<T, A>;
-  const Index depth = a.extent(1), panels = ceil_div(c.extent(1), NR);
-  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(T)};
+/// Blocks of a chunk's tiles and of all panels that make up one task.
+struct TaskCut {
+  Index tiles, panels;
+
+  template <class K>
+  static TaskCut of(const PackedRowTiles<K>& a, Index depth, Index pass, bool may_cut_rows) {
+    const Index element = static_cast<Index>(sizeof(typename K::Element));
+    const Index panels =
+        std::max<Index>(1, kBlockBytes / (std::max<Index>(pass, 1) * K::kCols * element));
+    const Index tile_work = std::max<Index>(depth, 1) * a.height * panels * K::kCols;
+    return {may_cut_rows ? ceil_div(kTaskWork, tile_work) : a.tiles(), panels};
+  }
+};
+
+/// Columns of C that belong to the panels [panel0, panel1) of B: epilogue(A B) for any source of
+/// panels; the shapes fit and C is not empty.
+template <class K, class SA, class S, class B, class E>
+void multiply_blocked(const View<const SA, 2>& a, const B& b, Index panel0, Index panel1,
+                      const View<S, 2>& c, const E& epilogue, const Context& ctx) {
+  const Index depth = K::depth(a.extent(1));
+  const Index passes = std::max<Index>(1, ceil_div(depth, K::kDepthBlock));
+  const Index pass = passes == 1 ? depth : round_up(ceil_div(depth, passes), 32);
+  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(typename K::Element)};
   const Index chunk = std::max(kChunkRows, kChunkBytes / row_bytes);
-  const Index panel_block = std::max<Index>(
-      1, kBlockBytes / (NR * std::min(row_bytes, kDepthBlock<T> * Index{sizeof(T)})));
   for (Index row0 = 0; row0 < a.extent(0); row0 += chunk) {
     Arena::Frame frame(ctx.arena());
-    const Index rows = std::min(chunk, a.extent(0) - row0);
-    const PackedRowTiles<T> tiles = pack_chunk<T, A>(a.slice(0, row0, rows), ctx);
-    const BlockProduct<T, A, S, B, E> product{tiles, b, c, epilogue, row0, depth};
-    ctx.parallel(ceil_div(panels, panel_block), [&](Index task, Arena& arena) {
-      const Index panel = task * panel_block;
-      product(0, tiles.tiles(), panel, std::min(panel + panel_block, panels), arena);
+    const PackedRowTiles<K> rows =
+        pack_chunk<K>(a.slice(0, row0, std::min(chunk, a.extent(0) - row0)), ctx);
+    const BlockProduct<K, S, B, E> product{rows, b, c, epilogue, row0, depth, pass};
+    const TaskCut cut = TaskCut::of(rows, depth, pass, B::kMayCutRows);
+    const Index row_blocks = ceil_div(rows.tiles(), cut.tiles);
+    const Index tasks = row_blocks * ceil_div(panel1 - panel0, cut.panels);
+    ctx.parallel(tasks, [&](Index task, Arena& arena) {
+      const Index tile = task % row_blocks * cut.tiles;
+      const Index panel = panel0 + task / row_blocks * cut.panels;
+      product(tile, std::min(tile + cut.tiles, rows.tiles()), panel,
+              std::min(panel + cut.panels, panel1), arena);
     });
+  }
+}
+
+/// Rows up to which a plain B is packed by the tasks that use it; more rows share one packed copy
+/// of at most kSharedBytes, a range of columns at a time.
+inline constexpr Index kFewRows = 128;
+inline constexpr Index kSharedBytes = 16 << 20;
+
+/// C = epilogue(A B) for B as the caller has it.
+template <class K, class SA, class SB, class S, class E>
+void multiply_plain(const View<const SA, 2>& a, const View<const SB, 2>& b, const View<S, 2>& c,
+                    const E& epilogue, const Context& ctx) {
+  using Element = typename K::Element;
+  const Index all_panels = ceil_div(c.extent(1), K::kCols);
+  if (a.extent(0) <= kFewRows)
+    return multiply_blocked<K>(a, PackedOnUse<K, SB>{b}, 0, all_panels, c, epilogue, ctx);
+  const Index depth = K::depth(a.extent(1)), stride = depth * K::kCols;
+  const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof(Element)};
+  const Index range = std::max<Index>(1, kSharedBytes / panel_bytes);
+  const Index block = std::max<Index>(1, kBlockBytes / panel_bytes);
+  for (Index first = 0; first < all_panels; first += range) {
+    Arena::Frame frame(ctx.arena());
+    const Index end = std::min(first + range, all_panels);
+    auto* panels = ctx.arena().take<Element>((end - first) * stride);
+    ctx.parallel(ceil_div(end - first, block), [&](Index task, Arena&) {
+      const Index panel = first + task * block, col = panel * K::kCols;
+      const Index cols = std::min(std::min(panel + block, end) * K::kCols, c.extent(1)) - col;
+      K::pack_panels(b.slice(1, col, cols), panels + (panel - first) * stride, stride);
+    });
+    multiply_blocked<K>(a, ConstantPanels<K>{panels, depth, first}, first, end, c, epilogue, ctx);
   }
 }
 

@@ -73,11 +73,28 @@ struct MultiplyAdd {
   }
 };
 
+/// What a register tile asks of memory, beside its own operands, at step k of the depth: nothing.
+struct NoPrefetch {
+  void operator()(Index) const noexcept {}
+};
+
+/// Or a stretch of what comes next, `step` bytes at a time, into the L2 cache: loads that miss it
+/// overlap with the arithmetic of a tile that does not.
+struct PrefetchAhead {
+  const char* next;
+  Index step;
+
+  [[gnu::always_inline]] void operator()(Index k) const noexcept {
+    __builtin_prefetch(next + k * step, 0, 2);
+  }
+};
+
 /// One register tile; see the top of the file. ldb and ldc count elements. `Op` says what one step
 /// over the depth multiplies: see MultiplyAdd, and DotPairs in tile_bf16.hpp.
-template <class A, int R, int NV, class Rows, class T, class Op = MultiplyAdd<T, A>>
+template <class A, int R, int NV, class Rows, class T, class Op = MultiplyAdd<T, A>,
+          class Prefetch = NoPrefetch>
 void register_tile(Index depth, const typename Op::Element* a, const typename Op::Element* b,
-                   Index ldb, T* c, Index ldc, bool accumulate) noexcept {
+                   Index ldb, T* c, Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   V acc[R][NV];
@@ -93,6 +110,7 @@ void register_tile(Index depth, const typename Op::Element* a, const typename Op
       for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
   }
   for (Index k = 0; k < depth; ++k) {
+    prefetch(k);
     V bk[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);

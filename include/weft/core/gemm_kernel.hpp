@@ -1,0 +1,68 @@
+#pragma once
+
+#include <weft/core/pack.hpp>
+
+#include <array>
+
+/// What the loop nest of gemm_blocked.hpp is built from: a kernel says how operands are packed and
+/// multiplies one register tile of them.
+///
+///   Sum, Element               type of the sums; what packed operands consist of
+///   kRows, kCols, kDepthBlock  largest tile; elements of the depth that one pass over C takes
+///   depth(k)                   elements that k numbers of the depth become
+///   height(rows)               rows of all tiles but the last in a cut of `rows` rows
+///   touched(rows)              rows that a tile of `rows` rows writes
+///   tile_size(depth, rows)     elements to reserve for one packed tile of A
+///   pack_tile, pack_panels     the operands, from views
+///   at(tile, rows, k)          element k of the depth in a packed tile of `rows` rows
+///   multiply(...)              C[rows x kCols] (+)= A B
+///   Session                    what a task holds while it multiplies
+namespace weft::detail {
+
+/// Multiply-adds of T on vectors.
+template <class T, class A>
+struct FmaKernel {
+  using Arch = A;
+  using Sum = T;
+  using Element = T;
+  struct Session {};
+
+  static constexpr Index kRows = kTileRows<A>;
+  static constexpr Index kCols = kTileCols<T, A>;
+  static constexpr Index kDepthBlock = static_cast<Index>(4096 / sizeof(T));
+
+  static constexpr Index depth(Index k) noexcept { return k; }
+  static constexpr Index height(Index rows) noexcept { return RowCut<A>(rows).height; }
+  static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
+  static constexpr Index tile_size(Index depth, Index rows) noexcept {
+    return panel_size<T, A>(depth, touched(rows));
+  }
+
+  template <class S>
+  static void pack_tile(const View<const S, 2>& a, T* tile) noexcept {
+    pack_panel<A>(a.data(), a.stride(1), a.stride(0), a.extent(1), a.extent(0),
+                  touched(a.extent(0)), tile);
+  }
+  template <class S>
+  static void pack_panels(const View<const S, 2>& b, T* panels, Index stride) noexcept {
+    pack_cols<A>(b.data(), b.stride(0), b.stride(1), b.extent(0), b.extent(1), panels, stride);
+  }
+
+  static const T* at(const T* tile, Index rows, Index k) noexcept {
+    return tile + k * touched(rows);
+  }
+
+  static void multiply(Index rows, Index depth, const T* a, const T* panel, T* c, Index ldc,
+                       bool accumulate, PrefetchAhead prefetch) noexcept {
+    using Tile = void (*)(Index, const T*, const T*, Index, T*, Index, bool, PrefetchAhead) noexcept;
+    static constexpr auto kTiles = []<int... I>(std::integer_sequence<int, I...>) {
+      return std::array<Tile, sizeof...(I)>{register_tile<A, I == 0 ? 1 : 2 * I, kTileVectors,
+                                                          PackedRows, T, MultiplyAdd<T, A>,
+                                                          PrefetchAhead>...};
+    }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
+    kTiles[static_cast<std::size_t>(touched(rows) / 2)](depth, a, panel, kCols, c, ldc, accumulate,
+                                                        prefetch);
+  }
+};
+
+}  // namespace weft::detail
