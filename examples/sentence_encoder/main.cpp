@@ -7,6 +7,7 @@
 #include "weights.hpp"
 #include <weft/core/thread_pool.hpp>
 
+#include <chrono>
 #include <fstream>
 #include <iostream>
 #include <limits>
@@ -86,6 +87,15 @@ weft::Tensor<float, 2> embed(const Model& model, const Sentences& sentences,
   return out;
 }
 
+void report(const Model& model, const Sentences& sentences, const weft::Context& ctx) {
+  const auto start = std::chrono::steady_clock::now();
+  const weft::Tensor<float, 2> embeddings = embed(model, sentences, ctx);
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  print_report(std::cout, model.tokenizer, sentences, embeddings, ctx);
+  std::cout << "\nEmbedded " << sentences.texts.size() << " sentences in " << time.count()
+            << " ms.\n";
+}
+
 void run(const Options& options) {
   const Model model = make_model(options);
   weft::ThreadPool pool(options.threads);
@@ -95,8 +105,7 @@ void run(const Options& options) {
 
   Sentences sentences = input.take(most, model.tokenizer);
   weft::require(!sentences.texts.empty(), "there is no sentence in ", input.name());
-  if (!options.json)
-    return print_report(std::cout, model.tokenizer, sentences, embed(model, sentences, ctx), ctx);
+  if (!options.json) return report(model, sentences, ctx);
   while (!sentences.texts.empty()) {
     print_json(std::cout, sentences, embed(model, sentences, ctx));
     sentences = input.take(most, model.tokenizer);

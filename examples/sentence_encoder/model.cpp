@@ -63,7 +63,7 @@ Activations take(weft::Arena& arena, Index rows, Index cols) {
 
 /// x = 2 e + P for the tokens of all sentences, whose positions begin at 0 in each.
 void look_up(weft::View<const float, 2> embedding, weft::View<const float, 2> positions,
-             Sentences sentences, Offsets offsets, Activations x, const Context& ctx) {
+             Batch sentences, Offsets offsets, Activations x, const Context& ctx) {
   const weft::Arena::Frame frame(ctx.arena());
   const Index tokens = x.extent(0);
   const weft::View<std::int32_t, 1> ids(ctx.arena().take<std::int32_t>(tokens), {tokens});
@@ -132,8 +132,7 @@ SentenceEncoder::SentenceEncoder(const Weights& w)
   weft::sinusoidal_positions(kind, positions_.view());
 }
 
-void SentenceEncoder::encode(Sentences sentences, weft::View<float, 2> out,
-                             const Context& ctx) const {
+void SentenceEncoder::encode(Batch sentences, weft::View<float, 2> out, const Context& ctx) const {
   check(sentences, out);
   for (std::size_t begin = 0; begin < sentences.size();) {
     std::size_t end = begin;
@@ -152,7 +151,7 @@ Index SentenceEncoder::tokens_of(const std::vector<std::int32_t>& sentence) cons
   return std::min(static_cast<Index>(sentence.size()), positions_.extent(0));
 }
 
-void SentenceEncoder::check(Sentences sentences, const weft::View<float, 2>& out) const {
+void SentenceEncoder::check(Batch sentences, const weft::View<float, 2>& out) const {
   const Index count = static_cast<Index>(sentences.size());
   weft::require(out.extent(0) == count && out.extent(1) == width(), "encode: out is ",
                 weft::shape_text(out), ", wanted [", count, ", ", width(), "]");
@@ -164,7 +163,7 @@ void SentenceEncoder::check(Sentences sentences, const weft::View<float, 2>& out
   }
 }
 
-void SentenceEncoder::encode_group(Sentences sentences, weft::View<float, 2> out,
+void SentenceEncoder::encode_group(Batch sentences, weft::View<float, 2> out,
                                    const Context& ctx) const {
   weft::Arena& arena = ctx.arena();
   const weft::Arena::Frame frame(arena);
@@ -186,7 +185,7 @@ void SentenceEncoder::encode_group(Sentences sentences, weft::View<float, 2> out
   weft::normalize(weft::L2Norm<float>{.floor = 1e-6f}, out, out, ctx);
 }
 
-void SentenceEncoder::first_layer(Sentences sentences, Offsets offsets, Activations x,
+void SentenceEncoder::first_layer(Batch sentences, Offsets offsets, Activations x,
                                   const Context& ctx) const {
   const weft::Arena::Frame frame(ctx.arena());
   const Index width = embedding_.extent(1);

@@ -39,7 +39,7 @@
 namespace sentence_encoder {
 
 using Dense = weft::DenseOperator<float>;
-using Sentences = std::span<const std::vector<std::int32_t>>;  ///< token ids
+using Batch = std::span<const std::vector<std::int32_t>>;  ///< token ids
 using Offsets = weft::View<const std::int32_t, 1>;  ///< where sentences begin among all tokens
 using Activations = weft::View<float, 2>;           ///< one row per token
 
@@ -76,14 +76,13 @@ class SentenceEncoder {
   /// padding. Results do not depend on what else is in the call, nor on the number of threads.
   /// Throws weft::error on a wrong shape of out or an id outside the vocabulary, before anything
   /// is written. A sentence without tokens is valid: its mean m is 0.
-  void encode(Sentences sentences, weft::View<float, 2> out, const weft::Context& ctx = {}) const;
+  void encode(Batch sentences, weft::View<float, 2> out, const weft::Context& ctx = {}) const;
 
  private:
   weft::Index tokens_of(const std::vector<std::int32_t>& sentence) const;
-  void check(Sentences sentences, const weft::View<float, 2>& out) const;
-  void encode_group(Sentences sentences, weft::View<float, 2> out, const weft::Context& ctx) const;
-  void first_layer(Sentences sentences, Offsets offsets, Activations x,
-                   const weft::Context& ctx) const;
+  void check(Batch sentences, const weft::View<float, 2>& out) const;
+  void encode_group(Batch sentences, weft::View<float, 2> out, const weft::Context& ctx) const;
+  void first_layer(Batch sentences, Offsets offsets, Activations x, const weft::Context& ctx) const;
   void second_layer(Offsets offsets, Activations x, const weft::Context& ctx) const;
 
   weft::Tensor<float, 2> embedding_;
