@@ -25,11 +25,8 @@ run() {
 as_root() {
   if [ "$(id -u)" = 0 ]; then
     run "$@"
-  elif command -v sudo >/dev/null 2>&1; then
-    run sudo "$@"
   else
-    say "Not root, and there is no sudo. Run as root: $*"
-    exit 1
+    run sudo "$@"
   fi
 }
 
@@ -62,6 +59,10 @@ install_with_apt() {
   if [ -z "$packages" ]; then
     say "All needed packages are installed."
     return
+  fi
+  if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null 2>&1; then
+    say "Not root, and there is no sudo. As root, run: apt-get install $packages"
+    exit 1
   fi
   say "Installing: $packages"
   as_root apt-get update -q
