@@ -22,8 +22,9 @@ namespace {
 using weft::Index;
 constexpr std::uint64_t kPatterns = std::uint64_t{1} << 32;
 
+// Results that are the rounded reference are within half an ulp and need no closer look.
 struct Worst {
-  double ulp = 0;
+  double ulp = 0.5;
   float at = 0;
 };
 
@@ -44,7 +45,9 @@ Worst sweep(const FloatFunction& f, std::uint64_t first, std::uint64_t end, std:
     f.value(FloatFunction::V::load_unaligned(in)).store_unaligned(out);
     for (std::uint64_t i = 0; i < width && base + i * step < end; ++i) {
       if (f.nonpositive_only && in[i] > 0) continue;
-      const double ulp = ulp_distance(out[i], f.reference(double{in[i]}));
+      const double want = f.reference(double{in[i]});
+      if (out[i] == static_cast<float>(want)) continue;
+      const double ulp = ulp_distance(out[i], want);
       if (ulp > worst.ulp) worst = {ulp, in[i]};
     }
   }

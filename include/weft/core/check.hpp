@@ -49,17 +49,21 @@ void append(std::string& to, const X& value) {
     to += std::to_string(value);
 }
 
+template <class... Parts>
+[[noreturn]] void fail_with(const Parts&... parts) {
+  std::string message;
+  (append(message, parts), ...);
+  fail(message);
+}
+
 }  // namespace detail
 
 /// Checks one condition of a public function. The message is put together only when it is needed:
 ///   require(k.extent(1) == v.extent(1), "v has ", v.extent(1), " heads, k has ", k.extent(1));
 template <class... Parts>
-void require(bool ok, const Parts&... parts) {
-  if (ok) [[likely]]
-    return;
-  std::string message;
-  (detail::append(message, parts), ...);
-  fail(message);
+constexpr void require(bool ok, const Parts&... parts) {
+  if (!ok) [[unlikely]]
+    detail::fail_with(parts...);
 }
 
 }  // namespace weft
