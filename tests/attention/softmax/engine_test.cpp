@@ -78,7 +78,7 @@ void check_hidden(const Mixer& mixer, const AttentionShape& shape,
   for (const float rubbish : {kNan, kInfinity, -kInfinity, 3e38f}) {
     for (const Index j : hidden) poison_key(in, j, rubbish);
     INFO(cases::text(shape) << ", rubbish " << rubbish);
-    CHECK(run(mixer, in) == clean);
+    CHECK((run(mixer, in) == clean));
   }
 }
 
@@ -131,7 +131,7 @@ TEST_CASE("softmax: NaN in one channel of a value stays in that channel", "[soft
     const Result clean = run(Softmax{}, in);
     in.v(1, 0, 260, 5) = kNan;
     const Result got = run(Softmax{}, in);
-    CHECK(got.lse == clean.lse);
+    CHECK((got.lse == clean.lse));
     const Index group = shape.Hq / shape.Hk;
     for (std::size_t x = 0; x < got.out.size(); ++x) {
       const auto at = static_cast<Index>(x);
@@ -229,7 +229,7 @@ TEST_CASE("softmax: any strides give the same bits as packed tensors", "[softmax
       std::fill_n(out.data(), out.size(), 123.f);
       const auto view = seen(out, shape.E);
       forward(Softmax{kCausal}, seen(q, shape.D), seen(k, shape.D), seen(v, shape.E), view);
-      CHECK(doubles_of(view) == packed.out);
+      CHECK((doubles_of(view) == packed.out));
       for (Index i = 0; i < shape.N && gap > 0; ++i) CHECK(out(0, i, 1, shape.E) == 123.f);
     }
   }
@@ -258,7 +258,7 @@ TEST_CASE("softmax: broadcast keys and values, and reversed queries", "[softmax]
       }
     }
   }
-  CHECK(doubles_of(out.view()) == run(Softmax{}, copy).out);
+  CHECK((doubles_of(out.view()) == run(Softmax{}, copy).out));
 }
 
 TEST_CASE("softmax: the same bits with 1, 2 and 3 threads", "[softmax]") {
@@ -271,8 +271,8 @@ TEST_CASE("softmax: the same bits with 1, 2 and 3 threads", "[softmax]") {
       auto executor = fresh_threads(threads);
       const Context context(executor);
       INFO(cases::text(shape) << ", " << threads << " threads");
-      CHECK(run(Softmax{kCausal}, in, context) == alone);
-      CHECK(run(Softmax{kCausal}, in, context) == alone);  // with scratch memory that was used
+      CHECK((run(Softmax{kCausal}, in, context) == alone));
+      CHECK((run(Softmax{kCausal}, in, context) == alone));  // with scratch memory that was used
     }
   }
 }
@@ -284,8 +284,8 @@ TEST_CASE("softmax: identities", "[softmax]") {
   Tensor<float, 4> zero({1, 1, 1, 1});
   Tensor<std::uint8_t, 4> one({1, 1, 1, 1});
   one(0, 0, 0, 0) = 1;
-  CHECK(run(Softmax{Window{1000, 1000}}, in) == plain);
-  CHECK(run(Softmax{BoolMask{std::as_const(one).view()}}, in) == plain);
+  CHECK((run(Softmax{Window{1000, 1000}}, in) == plain));
+  CHECK((run(Softmax{BoolMask{std::as_const(one).view()}}, in) == plain));
   CHECK(cases::error_of(run(Softmax{NoMask{}, AdditiveBias{std::as_const(zero).view()}}, in).out,
                         plain.out) < 1e-6);
   // A sink of -inf takes nothing, and a huge cap bends nothing.
