@@ -7,8 +7,11 @@
 #pragma GCC diagnostic ignored "-Wshadow"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #if defined(__clang__)
 #pragma GCC diagnostic ignored "-Wdeprecated-copy"
+#else
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <unsupported/Eigen/CXX11/ThreadPool>
 #pragma GCC diagnostic pop
