@@ -1,5 +1,6 @@
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include "support/threads.hpp"
 #include "support/values.hpp"
 #include <weft/layer/embedding.hpp>
 
@@ -29,6 +30,17 @@ TEST_CASE("embed takes bytes as ids and a scale", "[layer]") {
     REQUIRE(out(0, d) == 4 * table(255, d));
     REQUIRE(out(2, d) == 4 * table(65, d));
   }
+}
+
+TEST_CASE("embed: threads change no bit", "[layer]") {
+  const auto table = even_values<float, 2>({50, 40}, 1);
+  std::vector<std::int32_t> ids;
+  for (std::int32_t t = 0; t < 3000; ++t) ids.push_back(t * 7 % 50);
+  Tensor<float, 2> one({3000, 40}), three({3000, 40});
+  auto pool = fresh_threads(3);
+  embed(table, ids, one);
+  embed(table, ids, three, Context(pool));
+  REQUIRE(doubles_of(three.view()) == doubles_of(one.view()));
 }
 
 TEST_CASE("embed checks every id before it writes", "[layer][errors]") {

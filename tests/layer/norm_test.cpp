@@ -2,6 +2,7 @@
 
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include "support/threads.hpp"
 #include "support/values.hpp"
 #include <weft/io/safetensors.hpp>
 #include <weft/layer/norm.hpp>
@@ -190,6 +191,20 @@ TEST_CASE("norms are invariant as they should be", "[layer]") {
   normalize(norm, x, a);
   normalize(norm, moved, b);
   REQUIRE(largest_error(doubles_of(b.view()), doubles_of(a.view())) < 1e-13);
+}
+
+TEST_CASE("norms: threads change no bit", "[layer]") {
+  const auto x = even_values<float, 3>({2, 2500, 37}, 1);
+  const auto scale = even_values<float, 2>({2, 37}, 2), shift = even_values<float, 2>({2, 37}, 3);
+  Tensor<float, 3> one(x.shape()), three(x.shape());
+  auto pool = fresh_threads(3);
+  const Context threads(pool);
+  normalize(LayerNorm<float>{}, x, one);
+  normalize(LayerNorm<float>{}, x, three, threads);
+  REQUIRE(doubles_of(three.view()) == doubles_of(one.view()));
+  modulate(RmsNorm<float>{}, x, scale, shift, one);
+  modulate(RmsNorm<float>{}, x, scale, shift, three, threads);
+  REQUIRE(doubles_of(three.view()) == doubles_of(one.view()));
 }
 
 TEST_CASE("norms refuse wrong arguments", "[layer][errors]") {

@@ -1,6 +1,7 @@
 #include "reference/position.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include "support/threads.hpp"
 #include "support/values.hpp"
 #include <weft/io/safetensors.hpp>
 #include <weft/position/rope.hpp>
@@ -176,6 +177,16 @@ TEST_CASE("RoPE: products depend on the distance, lengths are kept", "[position]
     REQUIRE(product(9, 4) == Approx(product(505, 500)).epsilon(1e-12));
     REQUIRE(product(3, 590) == Approx(product(10, 597)).epsilon(1e-12));
   }
+}
+
+TEST_CASE("RoPE: threads change no bit", "[position]") {
+  const RopeTable<float> table(rope_frequencies(24), RopeLayout::half, 200);
+  const auto x = even_values<float, 4>({2, 3, 200, 24}, 1);
+  Tensor<float, 4> one(x.shape()), three(x.shape());
+  auto pool = fresh_threads(3);
+  apply_rope(table, x, one, 0);
+  apply_rope(table, x, three, 0, Context(pool));
+  REQUIRE(doubles_of(three.view()) == doubles_of(one.view()));
 }
 
 TEST_CASE("RoPE refuses wrong arguments and writes nothing", "[position][errors]") {
