@@ -67,7 +67,7 @@ void require_gated(const Weights& w, const Tensor<float, 2>& x, F f) {
 
 }  // namespace
 
-TEST_CASE("feed-forward layers agree with the reference", "[layer]") {
+TEST_CASE("feed-forward layers agree with the reference", "[layer][layer/swiglu]") {
   for (Index width : {1, 7, 32})
     for (Index channels : {1, 20, 96}) {
       INFO("width " << width << " hidden " << channels);

@@ -45,7 +45,8 @@ void require_reference(const Norm& norm, const Tensor<S, 3>& x, F f) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("norms agree with the reference", "[layer]", float, double, bf16, fp16) {
+TEMPLATE_TEST_CASE("norms agree with the reference", "[layer/layer_norm][layer/rms_norm]", float,
+                   double, bf16, fp16) {
   using T = Accumulator<TestType>;
   for (Index channels : {1, 2, 7, 16, 32, 60, 64, 65, 128, 500, 2048}) {
     INFO("D " << channels);
@@ -106,7 +107,7 @@ TEST_CASE("adaptive modulation agrees with the golden values", "[layer][golden]"
   require_same("c0.lora_mod", 0, "c0.lora_msa");
 }
 
-TEST_CASE("modulation of an affine norm with a gain", "[layer]") {
+TEST_CASE("modulation of an affine norm with a gain", "[layer/adaptive_norm]") {
   const auto x = even_values<float, 3>({2, 3, 20}, 1);
   const auto w = even_values<float, 1>({20}, 2), b = even_values<float, 1>({20}, 3);
   const auto scale = even_values<float, 2>({2, 20}, 4), shift = even_values<float, 2>({2, 20}, 5);
@@ -123,7 +124,7 @@ TEST_CASE("modulation of an affine norm with a gain", "[layer]") {
   REQUIRE(largest_error(doubles_of(y.view()), expected) < tolerance<float>(20));
 }
 
-TEST_CASE("a gain scales weight and bias alike", "[layer]") {
+TEST_CASE("a gain scales weight and bias alike", "[layer/layer_norm_scaling]") {
   const auto x = even_values<float, 2>({3, 33}, 1);
   const auto w = even_values<float, 1>({33}, 2), b = even_values<float, 1>({33}, 3);
   Tensor<float, 2> full({3, 33}), half({3, 33});

@@ -5,6 +5,8 @@
 #include <vector>
 
 /// Normalisations of one row of D channels in double precision; weight and bias are [D] or empty.
+/// Truth of layer/layer_norm, layer/rms_norm, layer/layer_norm_scaling, layer/adaptive_norm and
+/// softmax/qk_norm.
 namespace reference {
 
 using Row = std::vector<double>;

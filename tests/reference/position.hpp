@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-/// Position encodings in double precision and plain loops.
+/// Position encodings in double precision and plain loops: truth of softmax/rope.
 namespace reference {
 
 /// One row of D channels at a position: the pairs of the first R = 2 * frequencies.size() channels

@@ -16,6 +16,11 @@
 ///   LSE_i = ln sum_{visible j} exp(s_ij)
 ///   out_i = sum_{visible j} exp(s_ij - LSE_i) v_j
 /// A row that sees no key gives out 0 and LSE -inf.
+///
+/// Truth of softmax/full, softmax/causal, softmax/causal_top_left, softmax/grouped_query,
+/// softmax/window, softmax/sink_tokens, softmax/bool_mask, softmax/bias, softmax/softcap,
+/// softmax/sinks, softmax/off_by_one, softmax/alibi, softmax/t5_bias; and of softmax/ragged,
+/// softmax/paged and softmax/merge, which must not differ from it.
 namespace reference {
 
 using Values = std::vector<double>;
