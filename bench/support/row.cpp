@@ -1,6 +1,7 @@
 #include "row.hpp"
 
 #include <weft/core/tensor.hpp>
+#include <weft/core/thread_pool.hpp>
 
 #include <algorithm>
 #include <ctime>
@@ -57,6 +58,12 @@ std::string row_name(std::string_view name,
 
 void register_all_rows() {
   for (const auto& add_all : registrations()) add_all();
+}
+
+void with_context(int threads, const std::function<void(const weft::Context&)>& f) {
+  if (threads == 1) return f(weft::Context());
+  weft::ThreadPool pool(threads);
+  f(weft::Context(pool));
 }
 
 double floor_rate(const Row& row, const weft::Context& context) {

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "machine.hpp"
-#include <weft/core/thread_pool.hpp>
+#include <weft/core/executor.hpp>
 
 #include <benchmark/benchmark.h>
 
@@ -52,7 +52,8 @@ struct Row {
   int threads = 1;  ///< workers of the context that `prepare` gets
 
   /// Registers the row. `prepare(context)` or `prepare()` returns a callable without arguments, one
-  /// call of which is one iteration. It runs several times, so it must not use itself up.
+  /// call of which is one iteration; where that has a member `flops()`, it counts instead of the
+  /// row's. `prepare` runs several times, so it must not use itself up.
   template <class Prepare>
   void add(Prepare prepare) const;
 
@@ -72,6 +73,9 @@ std::string row_name(std::string_view name,
 /// Calls everything given to `Rows` objects.
 void register_all_rows();
 
+/// Calls f with a context of the calling thread, or of a pool of several.
+void with_context(int threads, const std::function<void(const weft::Context&)>& f);
+
 /// Measures the floor of `row`, in operations (Floor::read: bytes) per second.
 double floor_rate(const Row& row, const weft::Context& context);
 
@@ -83,14 +87,14 @@ void report(benchmark::State& state, const Row& row, double seconds, double floo
             const weft::Context& context);
 
 template <class Prepare>
-void run_row(benchmark::State& state, const Row& row, Prepare& prepare,
-             const weft::Context& context) {
+void run_row(benchmark::State& state, Row row, Prepare& prepare, const weft::Context& context) {
   auto once = [&] {
     if constexpr (std::is_invocable_v<Prepare&, const weft::Context&>)
       return prepare(context);
     else
       return prepare();
   }();
+  if constexpr (requires { once.flops(); }) row.flops = once.flops();
   once();
   const double before = floor_rate(row, context);
   once();
@@ -106,9 +110,8 @@ void run_row(benchmark::State& state, const Row& row, Prepare& prepare,
 template <class Prepare>
 void Row::add(Prepare prepare) const {
   auto run = [row = *this, prepare](benchmark::State& state) mutable {
-    if (row.threads == 1) return run_row(state, row, prepare, weft::Context());
-    weft::ThreadPool pool(row.threads);
-    run_row(state, row, prepare, weft::Context(pool));
+    with_context(row.threads,
+                 [&](const weft::Context& context) { run_row(state, row, prepare, context); });
   };
   benchmark::RegisterBenchmark(name.c_str(), run);
 }

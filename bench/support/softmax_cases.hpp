@@ -7,7 +7,9 @@
 /// Attention shapes that weft and its peers are timed on.
 namespace bench {
 
-enum class Storage { f32, f64, bf16 };  ///< of q, k, v and out
+/// Storage of q, k, v and out. Products are in fp32, for f64 in fp64; bf16_products is bf16 storage
+/// multiplied as such, with sums in fp32.
+enum class Storage { f32, f64, bf16, bf16_products };
 
 struct SoftmaxCase {
   Index heads = 8;
@@ -27,23 +29,21 @@ struct SoftmaxCase {
     return causal ? n * m - n * (n - 1) / 2 : n * m;
   }
 
-  /// softmax/<full or causal>/forward/... Sizes that equal their default are left out of the name.
-  /// One query reads every key and value for few operations: memory limits it.
+  /// softmax/<full or causal>/forward/...
   Row row() const {
-    const char* types[] = {"f32", "f64", "bf16"};
+    const char* types[] = {"f32", "f64", "bf16", "bf16_products"};
     const double element = storage == Storage::f32 ? 4 : storage == Storage::f64 ? 8 : 2;
     const Index read = kv_heads * keys * (key_dim + value_dim);
     const Index written = heads * queries * (key_dim + value_dim);
-    const Floor compute = storage == Storage::f64 ? Floor::fma_f64 : Floor::fma_f32;
     return {.name = std::string("softmax/") + (causal ? "causal" : "full") + "/forward/" +
                     types[static_cast<int>(storage)] + sizes(),
             .flops = 2.0 * static_cast<double>(batch * heads * (key_dim + value_dim)) * pairs(),
             .bytes = element * static_cast<double>(batch * (read + written)),
-            .floor = queries == 1 && keys > 1 ? Floor::read : compute,
+            .floor = floor(),
             .threads = threads};
   }
 
- private:
+  /// The end of the name; sizes that equal their default are left out.
   std::string sizes() const {
     std::string text = row_name("", {{"B", batch}, {"H", heads}});
     if (kv_heads != heads) text += row_name("", {{"Hk", kv_heads}});
@@ -52,6 +52,14 @@ struct SoftmaxCase {
     text += row_name("", {{"D", key_dim}});
     if (value_dim != key_dim) text += row_name("", {{"E", value_dim}});
     return text + row_name("", {{"threads", threads}});
+  }
+
+ private:
+  /// One query reads every key and value for few operations: memory limits it.
+  Floor floor() const {
+    if (queries == 1 && keys > 1) return Floor::read;
+    if (storage == Storage::bf16_products) return Floor::bf16;
+    return storage == Storage::f64 ? Floor::fma_f64 : Floor::fma_f32;
   }
 };
 
@@ -88,6 +96,8 @@ inline constexpr SoftmaxCase kSoftmaxCases[] = {
     // Other storage.
     {.queries = 2048, .storage = Storage::bf16},
     {.queries = 2048, .key_dim = 128, .storage = Storage::bf16},
+    {.queries = 2048, .storage = Storage::bf16_products},
+    {.queries = 2048, .key_dim = 128, .storage = Storage::bf16_products},
     {.queries = 2048, .storage = Storage::f64},
     // Decoding: one query per head over a long cache; groups of 1, 4 and 8 query heads.
     {.heads = 32, .queries = 1, .key_dim = 128, .kv_heads = 8, .keys = 16384},

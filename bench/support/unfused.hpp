@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/core/gemm.hpp>
+#include <weft/core/lanes.hpp>
 #include <weft/core/math.hpp>
 #include <weft/core/tensor.hpp>
 
@@ -30,13 +31,13 @@ void softmax_row(T* row, T scale, Index visible, Index count) {
   V tops(nothing), sums(T(0));
   for (Index j = 0; j < end; j += lanes)
     tops = xsimd::max(tops, weft::load<weft::DefaultArch>(row + j));
-  const V top(xsimd::reduce_max(tops));
+  const V top(weft::detail::max_lanes(tops));
   for (Index j = 0; j < end; j += lanes) {
     const V p = weft::math::exp(V(scale) * (weft::load<weft::DefaultArch>(row + j) - top));
     weft::store<weft::DefaultArch>(row + j, p);
     sums += p;
   }
-  const V factor(T(1) / xsimd::reduce_add(sums));
+  const V factor(T(1) / weft::detail::sum_lanes(sums));
   for (Index j = 0; j < end; j += lanes)
     weft::store<weft::DefaultArch>(row + j, weft::load<weft::DefaultArch>(row + j) * factor);
   std::fill(row + end, row + std::max(end, count), T(0));
