@@ -18,7 +18,7 @@ namespace detail {
 
 /// Whether lane l < n, as a mask.
 template <class A, class T>
-[[gnu::always_inline]] inline Lanes<T, A> first_lanes(Index n) noexcept {
+[[gnu::always_inline]] inline Lanes<T, A> leading_lanes(Index n) noexcept {
   alignas(64) static constexpr auto kNumbers = [] {
     std::array<T, static_cast<std::size_t>(kWidth<T, A>)> numbers{};
     for (std::size_t l = 0; l < numbers.size(); ++l) numbers[l] = static_cast<T>(l);
@@ -46,7 +46,7 @@ template <class A, class T, class S, class Map, class Combine>
   for (; i + width <= n; i += width) a = combine(a, map(load_as<T, A>(x + i)));
   if (i < n) {
     const V tail = map(load_as_partial<T, A>(x + i, n - i));
-    b = combine(b, xsimd::select(first_lanes<A, T>(n - i), tail, V(neutral)));
+    b = combine(b, xsimd::select(leading_lanes<A, T>(n - i), tail, V(neutral)));
   }
   return combine(combine(a, b), combine(c, d));
 }
