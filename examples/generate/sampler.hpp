@@ -40,7 +40,7 @@ class Sampler {
       const double below = double{logits(order[i])} - double{logits(order[0])};
       sums[i] = sum += std::exp(below / temperature_);
     }
-    const double point = random_.uniform() * sum;
+    const double point = double{random_.uniform()} * sum;
     const auto at = std::upper_bound(sums.begin(), sums.begin() + count, point) - sums.begin();
     return order[std::min(static_cast<std::size_t>(at), count - 1)];
   }

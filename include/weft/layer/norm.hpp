@@ -2,6 +2,7 @@
 
 #include <weft/core/dtype.hpp>
 #include <weft/core/executor.hpp>
+#include <weft/core/reduce.hpp>
 #include <weft/core/tensor.hpp>
 #include <weft/layer/rows.hpp>
 
@@ -58,32 +59,6 @@ struct L2Norm {
 
 namespace detail {
 
-/// Sum of f(x) over a row. Four accumulators hide the latency of the addition.
-template <class T, class A, class S, class F>
-T sum_row(const S* x, Index n, F f) noexcept {
-  using V = Vec<T, A>;
-  constexpr Index w = kWidth<T, A>;
-  V sums[4] = {V(T(0)), V(T(0)), V(T(0)), V(T(0))};
-  Index i = 0;
-  for (; i + 4 * w <= n; i += 4 * w) {
-    for (Index u = 0; u < 4; ++u) sums[u] += f(load_as<T, A>(x + i + u * w));
-  }
-  for (; i + w <= n; i += w) sums[0] += f(load_as<T, A>(x + i));
-  T tail = 0;
-  if (i < n) {
-    // f of the lanes that are switched off need not be zero.
-    alignas(64) T lanes[w];
-    f(load_as_partial<T, A>(x + i, n - i)).store_aligned(lanes);
-    for (Index l = 0; l < n - i; ++l) tail += lanes[l];
-  }
-  return xsimd::hadd((sums[0] + sums[1]) + (sums[2] + sums[3])) + tail;
-}
-
-template <class T, class A, class S>
-T sum_of_squares(const S* x, Index n) noexcept {
-  return sum_row<T, A>(x, n, [](const Vec<T, A>& v) { return v * v; });
-}
-
 /// A row is normalised to (x - centre) * factor.
 template <class T>
 struct RowScale {
@@ -92,22 +67,19 @@ struct RowScale {
 
 template <class A, class T, class S>
 RowScale<T> measure_row(const LayerNorm<T>& norm, const S* x, Index n) noexcept {
-  using V = Vec<T, A>;
-  const T mean = sum_row<T, A>(x, n, [](const V& v) { return v; }) / static_cast<T>(n);
-  const auto squared = [mean](const V& v) { return (v - V(mean)) * (v - V(mean)); };
-  const T variance = sum_row<T, A>(x, n, squared) / static_cast<T>(n);
-  return {mean, norm.gain / std::sqrt(variance + norm.eps)};
+  const auto row = row_mean_variance<A>(x, n);
+  return {row.mean, norm.gain / std::sqrt(row.variance + norm.eps)};
 }
 
 template <class A, class T, class S>
 RowScale<T> measure_row(const RmsNorm<T>& norm, const S* x, Index n) noexcept {
-  const T mean_square = sum_of_squares<T, A>(x, n) / static_cast<T>(n);
+  const T mean_square = row_sum_of_squares<A>(x, n) / static_cast<T>(n);
   return {0, norm.gain / std::sqrt(mean_square + norm.eps)};
 }
 
 template <class A, class T, class S>
 RowScale<T> measure_row(const L2Norm<T>& norm, const S* x, Index n) noexcept {
-  const T length = std::sqrt(sum_of_squares<T, A>(x, n) + norm.inside);
+  const T length = std::sqrt(row_sum_of_squares<A>(x, n) + norm.inside);
   return {0, norm.gain / std::max(length, norm.floor)};
 }
 
@@ -204,6 +176,8 @@ void normalize(const N& norm, const X& x, Y&& y, const Context& ctx = Context{})
   using T = typename N::value_type;
   const auto to = view_of(y);
   using S = typename decltype(to)::value_type;
+  static_assert(std::same_as<T, Accumulator<S>>,
+                "normalize: the parameters of the norm are float, or double where x is double");
   const View<const S, decltype(to)::rank> from = view_of(x);
   const Index channels = from.extent(to.rank - 1);
   detail::require_same_rows("normalize", "x", from, "y", to);
