@@ -92,9 +92,7 @@ void gemm(const LA& left, const PackedMatrix<T, A>& b, LC&& out, const E& epilog
   static_assert(Epilogue<E, T, A>, "gemm: the epilogue is no function of a register of the sums");
   detail::check_gemm<SA>(a, b.depth(), b.cols(), c, epilogue);
   if (c.empty()) return;
-  using Kernel = detail::FmaKernel<T, A>;
-  detail::multiply_blocked<Kernel, SA>(a, detail::ConstantPanels<Kernel>{b.data(), b.depth()}, 0,
-                                       ceil_div(b.cols(), Kernel::kCols), c, epilogue, ctx);
+  detail::multiply_packed<detail::FmaKernel<T, A>, SA>(a, b.data(), c, epilogue, ctx);
 }
 
 /// C = A B, B packed beforehand.

@@ -9,13 +9,13 @@
 ///   for a chunk of rows               A packed once, for all tasks; kChunkBytes, so that it stays
 ///                                     in L2
 ///     task: a block of rows x a block of columns of C
-///       for a block of the depth      so that the block of B (kBlockBytes) stays in L2, too
-///         for a panel of B            the next one is fetched meanwhile
+///       for a pass over the depth     K::kDepthBlock
+///         for a panel of B            stays in L2; the next one is fetched meanwhile
 ///           for a row tile            one register tile of C
 ///
 /// Per step of the depth a tile of 14 x 32 floats needs 46 numbers and takes 14 cycles at the rate of
 /// two multiply-adds: 13 bytes per cycle, which L2 sustains. B comes from memory once per chunk, 128
-/// bytes in as many cycles as the chunk has rows, and C is read and written once per depth block.
+/// bytes in as many cycles as the chunk has rows, and C is read and written once per pass.
 /// So the floor is 2 M N K / peak, or bytes(B) / bandwidth where M is a few tiles.
 ///
 /// Tasks are cut by shape alone, and every element of C is summed in the same order whoever runs
@@ -27,7 +27,7 @@ namespace weft::detail {
 inline constexpr Index kChunkBytes = 1 << 20;
 inline constexpr Index kChunkRows = 112;
 
-/// Packed B of the columns and the part of the depth that a task uses at a time.
+/// Packed B of the columns of a task, for one pass.
 inline constexpr Index kBlockBytes = 512 << 10;
 
 /// Multiply-adds worth a task of their own: some 50 microseconds.
@@ -68,33 +68,63 @@ struct PackedPanels {
   Index stride;
 };
 
-/// B, from panel `first` on, that was packed beforehand over its whole depth, `depth` elements.
+/// B, from panel `first` on, packed beforehand over its whole depth of `depth` elements.
 template <class K>
 struct ConstantPanels {
-  const typename K::Element* data;
+  using Element = typename K::Element;
+
+  const Element* data;
   Index depth;
   Index first = 0;
 
   static constexpr bool kMayCutRows = true;
 
-  PackedPanels<K> block(Index panel, Index, Index k, Index, Arena&) const noexcept {
-    return {data + ((panel - first) * depth + k) * K::kCols, depth * K::kCols};
+  Index pass() const noexcept { return K::kDepthBlock; }
+
+  PackedPanels<K> block(Index panel0, Index, Index k, Index, Arena&) const noexcept {
+    return {data + ((panel0 - first) * depth + k) * K::kCols, depth * K::kCols};
+  }
+
+  /// What tile i of `tiles` fetches of a panel: its share of every step.
+  PrefetchAhead fetch(Index panel, Index k, Index steps, Index i, Index tiles) const noexcept {
+    const Index share = ceil_div(K::kCols * Index{sizeof(Element)}, tiles);
+    const auto* from = data + ((panel - first) * depth + k) * K::kCols;
+    return {reinterpret_cast<const char*>(from) + i * steps * share, share};
   }
 };
 
-/// B as the caller has it: every task packs the block that it is about to use.
+/// B as the caller has it; every task packs the block that it is about to use: into `packed`, from
+/// panel `first` on, where the next chunk finds it, or if that is null into scratch memory.
 template <class K, class S>
 struct PackedOnUse {
+  using Element = typename K::Element;
+
   View<const S, 2> b;
+  Element* packed = nullptr;
+  Index first = 0;
 
-  static constexpr bool kMayCutRows = false;  // the pieces would all pack the same block
+  static constexpr bool kMayCutRows = false;  // every piece would pack the same block
 
-  PackedPanels<K> block(Index panel, Index panels, Index k, Index depth, Arena& arena) const {
-    const Index stride = depth * K::kCols, col = panel * K::kCols;
-    const Index cols = std::min(panels * K::kCols, b.extent(1) - col);
-    auto* to = arena.take<typename K::Element>(panels * stride);
-    K::pack_panels(b.slice(0, k, depth).slice(1, col, cols), to, stride);
-    return {to, stride};
+  /// Rows are best read as a whole, so blocks are shallow and wide where B lies in rows.
+  Index pass() const noexcept {
+    return packed == nullptr && b.stride(1) == 1 ? K::kDepthBlock / 4 : K::kDepthBlock;
+  }
+
+  PackedPanels<K> block(Index panel0, Index panels, Index k, Index steps, Arena& arena) const {
+    const Index depth = packed == nullptr ? steps : K::depth(b.extent(0));
+    auto* to = packed == nullptr ? arena.take<Element>(panels * steps * K::kCols)
+                                 : packed + ((panel0 - first) * depth + k) * K::kCols;
+    const Index row = k * K::kNumbers, col = panel0 * K::kCols;
+    const View<const S, 2> part(b.pointer(row, col),
+                                {std::min(steps * K::kNumbers, b.extent(0) - row),
+                                 std::min(panels * K::kCols, b.extent(1) - col)},
+                                b.strides());
+    K::pack_panels(part, steps, to, depth * K::kCols);
+    return {to, depth * K::kCols};
+  }
+
+  PrefetchAhead fetch(Index, Index, Index, Index, Index) const noexcept {
+    return {reinterpret_cast<const char*>(b.data()), 0};
   }
 };
 
@@ -136,7 +166,6 @@ struct BlockProduct {
   Index pass;   ///< elements of the depth that one pass over C takes
 
   static constexpr Index kTileSize = K::kRows * K::kCols;
-  static constexpr Index kStepBytes = K::kCols * Index{sizeof(typename K::Element)};
 
   void operator()(Index tile0, Index tile1, Index panel0, Index panel1, Arena& arena) const {
     [[maybe_unused]] const typename K::Session session;
@@ -148,22 +177,24 @@ struct BlockProduct {
       Arena::Frame frame(arena);
       const Index steps = std::min(pass, depth - k);
       const PackedPanels<K> block = b.block(panel0, panels, k, steps, arena);
-      for (Index j = 0; j < panels; ++j) {
-        const auto* panel = block.data + j * block.stride;
-        const auto* next = reinterpret_cast<const char*>(
-            j + 1 < panels ? panel + block.stride : block.data + steps * K::kCols);
-        for (Index i = 0; i < tiles; ++i) {
-          const Index share = ceil_div(kStepBytes, tiles);  // of the next panel, per tile
-          tile(tile0 + i, panel0 + j, k, steps, panel,
+      for (Index j = 0; j < panels; ++j)
+        for (Index i = 0; i < tiles; ++i)
+          tile(tile0 + i, panel0 + j, k, steps, block.data + j * block.stride,
                sums + (pass == depth ? 0 : (j * tiles + i) * kTileSize),
-               {next + i * steps * share, share});
-        }
-      }
+               next(panel0 + j, k, panel0, panel1, i, tiles));
       k += pass;
     } while (k < depth);
   }
 
  private:
+  /// While panel j is multiplied, the one after it in the order of the loops is fetched.
+  PrefetchAhead next(Index j, Index k, Index panel0, Index panel1, Index i, Index tiles) const {
+    const bool again = k + pass < depth;
+    const Index steps = std::min(pass, depth - k);
+    if (j + 1 < panel1) return b.fetch(j + 1, k, steps, i, tiles);
+    return again ? b.fetch(panel0, k + pass, steps, i, tiles) : b.fetch(panel1, 0, steps, i, tiles);
+  }
+
   void tile(Index i, Index j, Index k, Index steps, const typename K::Element* panel, Sum* sums,
             PrefetchAhead prefetch) const {
     const Index rows = a.count(i), row = row0 + i * a.height;
@@ -188,64 +219,84 @@ struct TaskCut {
     const Index panels =
         std::max<Index>(1, kBlockBytes / (std::max<Index>(pass, 1) * K::kCols * element));
     const Index tile_work = std::max<Index>(depth, 1) * a.height * panels * K::kCols;
-    return {may_cut_rows ? ceil_div(kTaskWork, tile_work) : a.tiles(), panels};
+    const Index tiles = std::max(ceil_div(kTaskWork, tile_work), ceil_div(kChunkRows, a.height));
+    return {may_cut_rows ? tiles : a.tiles(), panels};
   }
 };
 
-/// Columns of C that belong to the panels [panel0, panel1) of B: epilogue(A B) for any source of
-/// panels; the shapes fit and C is not empty.
-template <class K, class SA, class S, class B, class E>
-void multiply_blocked(const View<const SA, 2>& a, const B& b, Index panel0, Index panel1,
-                      const View<S, 2>& c, const E& epilogue, const Context& ctx) {
-  const Index depth = K::depth(a.extent(1));
-  const Index passes = std::max<Index>(1, ceil_div(depth, K::kDepthBlock));
-  const Index pass = passes == 1 ? depth : round_up(ceil_div(depth, passes), 32);
-  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(typename K::Element)};
-  const Index chunk = std::max(kChunkRows, kChunkBytes / row_bytes);
-  for (Index row0 = 0; row0 < a.extent(0); row0 += chunk) {
-    Arena::Frame frame(ctx.arena());
-    const PackedRowTiles<K> rows =
-        pack_chunk<K>(a.slice(0, row0, std::min(chunk, a.extent(0) - row0)), ctx);
-    const BlockProduct<K, S, B, E> product{rows, b, c, epilogue, row0, depth, pass};
-    const TaskCut cut = TaskCut::of(rows, depth, pass, B::kMayCutRows);
-    const Index row_blocks = ceil_div(rows.tiles(), cut.tiles);
-    const Index tasks = row_blocks * ceil_div(panel1 - panel0, cut.panels);
-    ctx.parallel(tasks, [&](Index task, Arena& arena) {
-      const Index tile = task % row_blocks * cut.tiles;
-      const Index panel = panel0 + task / row_blocks * cut.panels;
-      product(tile, std::min(tile + cut.tiles, rows.tiles()), panel,
-              std::min(panel + cut.panels, panel1), arena);
-    });
-  }
+/// Elements of the depth that one pass takes, for passes of about equal length.
+constexpr Index pass_of(Index depth, Index longest) noexcept {
+  const Index passes = ceil_div(depth, longest);
+  return passes <= 1 ? depth : round_up(ceil_div(depth, passes), 32);
 }
 
-/// Rows up to which a plain B is packed by the tasks that use it; more rows share one packed copy
-/// of at most kSharedBytes, a range of columns at a time.
-inline constexpr Index kFewRows = 128;
+/// Rows of a chunk.
+template <class K>
+Index chunk_of(Index depth) noexcept {
+  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(typename K::Element)};
+  return std::max(kChunkRows, kChunkBytes / row_bytes);
+}
+
+/// epilogue(A B) for one chunk of rows, which starts at row0 of C, and the panels [panel0, panel1)
+/// of B.
+template <class K, class SA, class S, class B, class E>
+void multiply_chunk(const View<const SA, 2>& a, const B& b, Index panel0, Index panel1,
+                    const View<S, 2>& c, Index row0, const E& epilogue, const Context& ctx) {
+  Arena::Frame frame(ctx.arena());
+  const Index depth = K::depth(a.extent(1)), pass = pass_of(depth, b.pass());
+  const PackedRowTiles<K> rows = pack_chunk<K>(a, ctx);
+  const BlockProduct<K, S, B, E> product{rows, b, c, epilogue, row0, depth, pass};
+  const TaskCut cut = TaskCut::of(rows, depth, pass, B::kMayCutRows);
+  const Index row_blocks = ceil_div(rows.tiles(), cut.tiles);
+  const Index tasks = row_blocks * ceil_div(panel1 - panel0, cut.panels);
+  ctx.parallel(tasks, [&](Index task, Arena& arena) {
+    const Index tile = task % row_blocks * cut.tiles;
+    const Index panel = panel0 + task / row_blocks * cut.panels;
+    product(tile, std::min(tile + cut.tiles, rows.tiles()), panel,
+            std::min(panel + cut.panels, panel1), arena);
+  });
+}
+
+/// Rows [row0, ...) of C and the panels [panel0, panel1), chunk after chunk.
+template <class K, class SA, class S, class B, class E>
+void multiply_rows(const View<const SA, 2>& a, const B& b, Index panel0, Index panel1,
+                   const View<S, 2>& c, Index row0, const E& epilogue, const Context& ctx) {
+  const Index chunk = chunk_of<K>(K::depth(a.extent(1))), rows = a.extent(0);
+  for (Index row = row0; row < rows; row += chunk)
+    multiply_chunk<K>(a.slice(0, row, std::min(chunk, rows - row)), b, panel0, panel1, c, row,
+                      epilogue, ctx);
+}
+
+/// C = epilogue(A B), B packed beforehand; the shapes fit and C is not empty.
+template <class K, class SA, class S, class E>
+void multiply_packed(const View<const SA, 2>& a, const typename K::Element* b,
+                     const View<S, 2>& c, const E& epilogue, const Context& ctx) {
+  multiply_rows<K>(a, ConstantPanels<K>{b, K::depth(a.extent(1))}, 0,
+                   ceil_div(c.extent(1), K::kCols), c, 0, epilogue, ctx);
+}
+
+/// Packed B that the chunks of a product with a plain B share: a range of columns at a time.
 inline constexpr Index kSharedBytes = 16 << 20;
 
-/// C = epilogue(A B) for B as the caller has it.
+/// C = epilogue(A B), B as the caller has it: the first chunk packs B as it goes.
 template <class K, class SA, class SB, class S, class E>
 void multiply_plain(const View<const SA, 2>& a, const View<const SB, 2>& b, const View<S, 2>& c,
                     const E& epilogue, const Context& ctx) {
   using Element = typename K::Element;
-  const Index all_panels = ceil_div(c.extent(1), K::kCols);
-  if (a.extent(0) <= kFewRows)
-    return multiply_blocked<K>(a, PackedOnUse<K, SB>{b}, 0, all_panels, c, epilogue, ctx);
-  const Index depth = K::depth(a.extent(1)), stride = depth * K::kCols;
-  const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof(Element)};
-  const Index range = std::max<Index>(1, kSharedBytes / panel_bytes);
-  const Index block = std::max<Index>(1, kBlockBytes / panel_bytes);
-  for (Index first = 0; first < all_panels; first += range) {
+  const Index panels = ceil_div(c.extent(1), K::kCols), depth = K::depth(a.extent(1));
+  const Index chunk = chunk_of<K>(depth);
+  if (a.extent(0) <= chunk)
+    return multiply_chunk<K>(a, PackedOnUse<K, SB>{b}, 0, panels, c, 0, epilogue, ctx);
+  const Index panel_size = std::max<Index>(depth, 1) * K::kCols;
+  const Index range = std::max<Index>(1, kSharedBytes / (panel_size * Index{sizeof(Element)}));
+  for (Index first = 0; first < panels; first += range) {
     Arena::Frame frame(ctx.arena());
-    const Index end = std::min(first + range, all_panels);
-    auto* panels = ctx.arena().take<Element>((end - first) * stride);
-    ctx.parallel(ceil_div(end - first, block), [&](Index task, Arena&) {
-      const Index panel = first + task * block, col = panel * K::kCols;
-      const Index cols = std::min(std::min(panel + block, end) * K::kCols, c.extent(1)) - col;
-      K::pack_panels(b.slice(1, col, cols), panels + (panel - first) * stride, stride);
-    });
-    multiply_blocked<K>(a, ConstantPanels<K>{panels, depth, first}, first, end, c, epilogue, ctx);
+    const Index end = std::min(first + range, panels);
+    auto* packed = ctx.arena().take<Element>((end - first) * panel_size);
+    multiply_chunk<K>(a.slice(0, 0, chunk), PackedOnUse<K, SB>{b, packed, first}, first, end, c, 0,
+                      epilogue, ctx);
+    multiply_rows<K>(a, ConstantPanels<K>{packed, depth, first}, first, end, c, chunk, epilogue,
+                     ctx);
   }
 }
 

@@ -9,11 +9,11 @@
 ///
 ///   Sum, Element               type of the sums; what packed operands consist of
 ///   kRows, kCols, kDepthBlock  largest tile; elements of the depth that one pass over C takes
-///   depth(k)                   elements that k numbers of the depth become
+///   kNumbers, depth(k)         numbers in an element; elements that k numbers become
 ///   height(rows)               rows of all tiles but the last in a cut of `rows` rows
 ///   touched(rows)              rows that a tile of `rows` rows writes
 ///   tile_size(depth, rows)     elements to reserve for one packed tile of A
-///   pack_tile, pack_panels     the operands, from views
+///   pack_tile, pack_panels     operands, from views
 ///   at(tile, rows, k)          element k of the depth in a packed tile of `rows` rows
 ///   multiply(...)              C[rows x kCols] (+)= A B
 ///   Session                    what a task holds while it multiplies
@@ -31,6 +31,7 @@ struct FmaKernel {
   static constexpr Index kCols = kTileCols<T, A>;
   static constexpr Index kDepthBlock = static_cast<Index>(4096 / sizeof(T));
 
+  static constexpr Index kNumbers = 1;
   static constexpr Index depth(Index k) noexcept { return k; }
   static constexpr Index height(Index rows) noexcept { return RowCut<A>(rows).height; }
   static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
@@ -40,12 +41,13 @@ struct FmaKernel {
 
   template <class S>
   static void pack_tile(const View<const S, 2>& a, T* tile) noexcept {
-    pack_panel<A>(a.data(), a.stride(1), a.stride(0), a.extent(1), a.extent(0),
-                  touched(a.extent(0)), tile);
+    detail::pack_panel<A>(a.data(), a.stride(1), a.stride(0), a.extent(1), a.extent(0),
+                          touched(a.extent(0)), tile);
   }
   template <class S>
-  static void pack_panels(const View<const S, 2>& b, T* panels, Index stride) noexcept {
-    pack_cols<A>(b.data(), b.stride(0), b.stride(1), b.extent(0), b.extent(1), panels, stride);
+  static void pack_panels(const View<const S, 2>& b, Index depth, T* panels,
+                          Index stride) noexcept {
+    pack_cols<A>(b.data(), b.stride(0), b.stride(1), depth, b.extent(1), panels, stride);
   }
 
   static const T* at(const T* tile, Index rows, Index k) noexcept {

@@ -31,17 +31,20 @@ void copy_panel(const S* source, Index stride_k, Index depth, Index count, Index
   }
 }
 
-/// W rows at most of unit stride, W elements at most of each, as the lanes of W vectors.
+/// Up to W elements of up to W rows as the lanes of W vectors. Lanes beyond `depth` and vectors
+/// beyond `count` are zero, but vectors beyond `width`, which nobody looks at, may be anything.
 template <class A, class S, class T>
 [[gnu::always_inline]] inline void load_rows(const S* source, Index stride_n, Index depth,
-                                             Index count, Vec<T, A> (&rows)[kWidth<T, A>]) noexcept {
+                                             Index count, Index width,
+                                             Vec<T, A> (&rows)[kWidth<T, A>]) noexcept {
   constexpr int W = kWidth<T, A>;
-  if (depth == W && count == W) {
+  if (depth == W && count > 0 && (count == W || count == width)) {
 #pragma GCC unroll 16
-    for (int n = 0; n < W; ++n) rows[n] = load_as<T, A>(source + n * stride_n);
+    for (Index n = 0; n < W; ++n)
+      rows[n] = load_as<T, A>(source + std::min(n, count - 1) * stride_n);
   } else {
 #pragma GCC unroll 16
-    for (int n = 0; n < W; ++n)
+    for (Index n = 0; n < W; ++n)
       rows[n] = n < count ? load_as_partial<T, A>(source + n * stride_n, depth) : Vec<T, A>(T(0));
   }
 }
@@ -57,7 +60,7 @@ void transpose_panel(const S* source, Index stride_n, Index depth, Index count, 
     for (Index n = (width - 1) / W * W; n >= 0; n -= W) {
       Vec<T, A> rows[W];
       load_rows<A, S, T>(source + n * stride_n + k, stride_n, steps,
-                         std::clamp<Index>(count - n, 0, W), rows);
+                         std::clamp<Index>(count - n, 0, W), std::min(W, width - n), rows);
       interleave_rows<static_cast<int>(W)>(rows);
       T* to = panel + k * width + n;
       if (steps == W) {
