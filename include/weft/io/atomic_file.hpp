@@ -16,9 +16,9 @@
 
 namespace weft {
 
-/// Writes a file that appears all at once: bytes go to a temporary neighbour, which `commit` flushes
-/// to the disk and renames to the final name. Whoever reads that name sees the old file or the whole
-/// new one, never a part. Without `commit` the destructor removes the temporary.
+/// Writes a file that appears all at once: bytes go to a temporary neighbour, which `commit`
+/// flushes to the disk and renames to the final name. Whoever reads that name sees the old file or
+/// the whole new one, never a part. Without `commit` the destructor removes the temporary.
 ///
 /// Throws weft::error naming the file when a step fails.
 class AtomicFile {

@@ -20,7 +20,7 @@
 namespace weft {
 
 /// NumPy .npy files, format versions 1 and 2: little-endian, C order, element types b1 u1 i4 i8 f2
-/// f4 f8. Fortran order, big endian, pickled objects and everything else is refused with a sentence.
+/// f4 f8. Fortran order, big endian, pickled objects and the rest are refused with a sentence.
 
 /// What stands in a .npy file.
 struct NpyArray {

@@ -11,8 +11,8 @@
 namespace weft {
 
 /// Reads a Python literal as JSON: dictionaries with string keys become objects, tuples and lists
-/// arrays, None null; True, False, numbers and strings in either quotes are themselves. That is what
-/// .npy headers and the notes in many checkpoint files are made of:
+/// arrays, None null; True, False, numbers and strings in either quotes are themselves. That is
+/// what .npy headers and the notes in many checkpoint files are made of:
 ///   python_literal("{'shape': (3, 4), 'order': None, }")  ->  {"shape": [3, 4], "order": null}
 ///
 /// Strings know the escapes \\ \' \" \n \t only. Throws weft::error that begins with `what` on

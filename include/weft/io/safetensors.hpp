@@ -18,8 +18,8 @@
 
 namespace weft {
 
-/// A safetensors file, mapped and validated as a whole when it is opened (see safetensors_header.hpp
-/// for the format and what is refused).
+/// A safetensors file, mapped and validated as a whole when it is opened (safetensors_header.hpp
+/// has the format and what is refused).
 ///
 ///   SafetensorsFile file("model.safetensors");
 ///   View<const float, 2> w = file.tensor<float, 2>("w");      // straight into the map, no copy

@@ -25,9 +25,10 @@ struct TensorInfo {
 
 /// The parsed and validated header of a safetensors file, whose layout is
 ///   u64 n | n bytes of JSON, padded with spaces | data
-/// with JSON = {"__metadata__": {key: string}, name: {"dtype", "shape", "data_offsets": [begin, end]}}
-/// and offsets counted from the start of the data. Accepted only when every byte of the data belongs
-/// to exactly one tensor and every tensor has as many bytes as its type and shape need.
+/// where the JSON is
+///   {"__metadata__": {key: string}, name: {"dtype": D, "shape": S, "data_offsets": [begin, end]}}
+/// and offsets are counted from the start of the data. Accepted only when every byte of the data
+/// belongs to exactly one tensor and every tensor has as many bytes as its type and shape need.
 struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
   std::map<std::string, TensorInfo, std::less<>> tensors;
