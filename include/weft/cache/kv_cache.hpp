@@ -15,9 +15,9 @@ struct CacheSizes {
   Index value_dim = 0;  ///< E; 0 means D
 };
 
-/// Contiguous key/value cache: k [B, Hk, capacity, D] and v [B, Hk, capacity, E], of which the first
-/// `length()` tokens are valid, the same number for every batch element. T is the storage type: fp32,
-/// bf16, fp16 or fp64.
+/// Contiguous key/value cache: k [B, Hk, capacity, D] and v [B, Hk, capacity, E], of which the
+/// first `length()` tokens are valid, the same number for every batch element. T is the storage
+/// type: fp32, bf16, fp16 or fp64.
 ///
 /// The cache owns its memory. Rolling back is `truncate`; saving and restoring are copies of
 /// `keys()` and `values()`. Appending beyond the capacity throws and changes nothing.
@@ -32,9 +32,7 @@ class KvCache {
 
   Index length() const noexcept { return length_; }
   Index capacity() const noexcept { return k_.extent(2); }
-  Index bytes() const noexcept {
-    return (k_.size() + v_.size()) * static_cast<Index>(sizeof(T));
-  }
+  Index bytes() const noexcept { return (k_.size() + v_.size()) * static_cast<Index>(sizeof(T)); }
 
   /// The valid tokens, [B, Hk, length, D] and [B, Hk, length, E].
   View<const T, 4> keys() const { return k_.view().slice(2, 0, length_); }
@@ -71,8 +69,8 @@ class KvCache {
   template <class X>
   static void check(const View<const X, 4>& x, const Tensor<T, 4>& own, const char* name) {
     for (std::size_t axis : {0u, 1u, 3u})
-      require(x.extent(axis) == own.extent(axis), name, " ", x,
-              " does not fit the cache ", own.view());
+      require(x.extent(axis) == own.extent(axis), name, " ", x, " does not fit the cache ",
+              own.view());
     require(x.stride(3) == 1 || x.extent(3) == 1, name, " must have contiguous channels");
   }
 

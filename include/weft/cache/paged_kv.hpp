@@ -6,18 +6,18 @@
 
 namespace weft {
 
-/// Paged key/value cache (PagedAttention, arXiv:2309.06180): a pool of blocks of `block_size` tokens
-/// and, per sequence, a table of the blocks it owns.
+/// Paged key/value cache (PagedAttention, arXiv:2309.06180): a pool of blocks of `block_size`
+/// tokens and, per sequence, a table of the blocks it owns.
 ///
 ///   keys [blocks, block_size, Hk, D], values [blocks, block_size, Hk, E]
-///   table [B, max_blocks]: token j of sequence b is slot j % block_size of block table(b, j / block_size)
-///   lengths [B]: valid tokens of each sequence
+///   table [B, max_blocks]: token j of sequence b is slot j % block_size of block table(b, j /
+///   block_size) lengths [B]: valid tokens of each sequence
 ///
 /// All four are views of the caller's memory; who owns which block is the caller's business, and
-/// sequences may share blocks that they only read. Table entries beyond a sequence's length are never
-/// looked at. `forward(mixer, q, paged, out, ctx)` attends with the queries as the last N tokens.
-/// The constructor checks shapes, lengths and every block number that is in use; call `check()` again
-/// after changing the table.
+/// sequences may share blocks that they only read. Table entries beyond a sequence's length are
+/// never looked at. `forward(mixer, q, paged, out, ctx)` attends with the queries as the last N
+/// tokens. The constructor checks shapes, lengths and every block number that is in use; call
+/// `check()` again after changing the table.
 template <class K, class V = K>
 class PagedKv {
  public:
@@ -30,8 +30,8 @@ class PagedKv {
   /// Throws unless the views fit each other and every block in use exists.
   void check() const {
     for (std::size_t axis : {0u, 1u, 2u})
-      require(k_.extent(axis) == v_.extent(axis), "key blocks ", k_,
-              " and value blocks ", v_, " must agree in blocks, block size and heads");
+      require(k_.extent(axis) == v_.extent(axis), "key blocks ", k_, " and value blocks ", v_,
+              " must agree in blocks, block size and heads");
     require(block_size() >= 1, "blocks must hold at least one token");
     require(k_.stride(3) == 1 && v_.stride(3) == 1, "channels of the blocks must be contiguous");
     require(table_.extent(0) == lengths_.extent(0), "the block table has ", table_.extent(0),
@@ -41,13 +41,13 @@ class PagedKv {
 
   Index block_size() const noexcept { return k_.extent(1); }
 
-  /// Appends n tokens to every sequence: k [B, Hk, n, D], v [B, Hk, n, E]. The table must already name
-  /// the blocks they go to. Throws before anything is written.
+  /// Appends n tokens to every sequence: k [B, Hk, n, D], v [B, Hk, n, E]. The table must already
+  /// name the blocks they go to. Throws before anything is written.
   void append(View<const std::remove_const_t<K>, 4> k, View<const std::remove_const_t<V>, 4> v) {
     const Index n = k.extent(2);
-    require(k.extent(0) == lengths_.extent(0) && k.extent(1) == kv_heads() &&
-                k.extent(3) == key_dim(),
-            "k ", k, " does not fit the pages ", k_);
+    require(
+        k.extent(0) == lengths_.extent(0) && k.extent(1) == kv_heads() && k.extent(3) == key_dim(),
+        "k ", k, " does not fit the pages ", k_);
     require(v.extent(0) == k.extent(0) && v.extent(1) == kv_heads() && v.extent(2) == n &&
                 v.extent(3) == value_dim(),
             "v ", v, " does not fit the pages ", v_);

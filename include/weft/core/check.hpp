@@ -7,7 +7,8 @@
 #if defined(__cpp_exceptions)
 #include <stdexcept>
 #elif !defined(WEFT_ON_ERROR)
-#error "weft without exceptions: define WEFT_ON_ERROR(message) before including weft; it must not return"
+#error \
+    "weft without exceptions: define WEFT_ON_ERROR(message) before including weft; it must not return"
 #endif
 
 namespace weft {
@@ -40,7 +41,8 @@ namespace detail {
 inline void append(std::string& to, std::string_view text) { to += text; }
 inline void append(std::string& to, const char* text) { to += text; }
 inline void append(std::string& to, const std::string& text) { to += text; }
-/// Numbers, and whatever has a `shape_text`: passed as it is, so that its text is made on failure only.
+/// Numbers, and whatever has a `shape_text`: passed as it is, so that its text is made on failure
+/// only.
 template <class X>
 void append(std::string& to, const X& value) {
   if constexpr (requires { shape_text(value); })

@@ -15,8 +15,9 @@ class TaskRef {
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, TaskRef>)
   TaskRef(F& f) noexcept
-      : object_(&f),
-        call_([](void* object, Index task, int worker) { (*static_cast<F*>(object))(task, worker); }) {}
+      : object_(&f), call_([](void* object, Index task, int worker) {
+          (*static_cast<F*>(object))(task, worker);
+        }) {}
 
   void operator()(Index task, int worker) const { call_(object_, task, worker); }
 
@@ -43,8 +44,8 @@ struct CallingThread {
 };
 static_assert(Executor<CallingThread>);
 
-/// Adapter for threads that a program already has. `spread(n, body)` must call body(w) once for each
-/// w in [0, n), concurrently if it can, and return when all are done; that is what most pools'
+/// Adapter for threads that a program already has. `spread(n, body)` must call body(w) once for
+/// each w in [0, n), concurrently if it can, and return when all are done; that is what most pools'
 /// parallel-for does. Tasks are handed out through a counter, so uneven ones balance.
 template <class Spread>
 class UserExecutor {
@@ -70,9 +71,9 @@ class UserExecutor {
 
 /// Executor and scratch memory of one calling thread: the last argument of every kernel.
 ///
-/// A context is cheap to make, but one that is kept also keeps its scratch memory, and then a kernel
-/// called again with the same shapes allocates nothing. One context serves one call at a time; the
-/// executor must outlive it.
+/// A context is cheap to make, but one that is kept also keeps its scratch memory, and then a
+/// kernel called again with the same shapes allocates nothing. One context serves one call at a
+/// time; the executor must outlive it.
 class Context {
  public:
   /// Calling thread only.

@@ -41,7 +41,8 @@ template <class T, class X, class F>
 #if defined(__AVX512F__)
   if constexpr (kAvx512<X> && std::is_same_v<T, float>) {
     const __m512d d = _mm512_castps_pd(v);
-    const __m256 half = f(_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(d, 1)));
+    const __m256 half =
+        f(_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd(d, 1)));
     return fold_register(f(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)), f);
   } else if constexpr (kAvx512<X>) {
     const __m256d half = f(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));

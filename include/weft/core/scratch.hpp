@@ -94,8 +94,8 @@ class Arena {
 
   /// The merged block is a convenience: when memory is short the arena simply starts empty.
   void try_grow(Index bytes) noexcept {
-    auto* raw = ::operator new(static_cast<std::size_t>(bytes), std::align_val_t{kAlignment},
-                               std::nothrow);
+    auto* raw =
+        ::operator new(static_cast<std::size_t>(bytes), std::align_val_t{kAlignment}, std::nothrow);
     if (raw == nullptr) return;
     std::unique_ptr<std::byte[], detail::AlignedDelete> data(static_cast<std::byte*>(raw));
     blocks_.push_back({std::move(data), bytes});

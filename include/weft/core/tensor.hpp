@@ -33,8 +33,8 @@ std::unique_ptr<T[], AlignedDelete> aligned_array(Index count) {
 
 /// Owning row-major array of static rank, 64-byte aligned. Elements start as zero.
 ///
-/// A tensor hands out views (`view()`, or implicitly); it is copied explicitly with `clone()`, moved
-/// freely, and never resized: assign a new one instead.
+/// A tensor hands out views (`view()`, or implicitly); it is copied explicitly with `clone()`,
+/// moved freely, and never resized: assign a new one instead.
 template <class T, std::size_t Rank>
 class Tensor {
  public:

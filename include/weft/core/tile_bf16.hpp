@@ -11,9 +11,9 @@
 
 /// Products of bf16 operands with fp32 sums, on whatever the machine has for them.
 ///
-/// Operands are pairs of bf16 that follow one another along the depth. The left one is row-major, the
-/// right one a panel [depth / 2][kTileCols][2], which is one 32-bit lane per column; both are padded
-/// with zeros to bf16_pairs(depth). One layout serves three units:
+/// Operands are pairs of bf16 that follow one another along the depth. The left one is row-major,
+/// the right one a panel [depth / 2][kTileCols][2], which is one 32-bit lane per column; both are
+/// padded with zeros to bf16_pairs(depth). One layout serves three units:
 ///
 ///   AMX             tiles of 16 x 16, 32 deep: 8192 multiply-adds an instruction
 ///   AVX-512 BF16    vdpbf16ps: two multiply-adds a lane
@@ -48,7 +48,8 @@ struct DotPairs {
   [[gnu::always_inline]] static V apply(const V& a, const V& b, const V& acc) noexcept {
 #if defined(__AVX512BF16__)
     if constexpr (A::dot_bf16)
-      return _mm512_dpbf16_ps(acc, std::bit_cast<__m512bh>(a.data), std::bit_cast<__m512bh>(b.data));
+      return _mm512_dpbf16_ps(acc, std::bit_cast<__m512bh>(a.data),
+                              std::bit_cast<__m512bh>(b.data));
     else
 #endif
       return mul_add(second(a), second(b), mul_add(first(a), first(b), acc));
@@ -150,10 +151,12 @@ struct TileSession {
 
 #endif
 
-/// Rows that bf16_product takes at once, and to which it rounds up: it reads that many rows of A and
-/// writes that many of C.
+/// Rows that bf16_product takes at once, and to which it rounds up: it reads that many rows of A
+/// and writes that many of C.
 template <class A>
-inline constexpr Index kBf16Rows = A::tile_bf16 ? 32 : kRegisters<A> == 32 ? 28 : 24;
+inline constexpr Index kBf16Rows = A::tile_bf16          ? 32
+                                   : kRegisters<A> == 32 ? 28
+                                                         : 24;
 template <class A>
 constexpr Index bf16_rows_touched(Index rows) noexcept {
   return A::tile_bf16 ? round_up(rows, 16) : round_up(rows, 2);

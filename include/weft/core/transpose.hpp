@@ -40,8 +40,7 @@ struct Interleave<double, X, 32> {
 template <class X>
 struct Interleave<float, X, 64> {
   static __m512 low(__m512 a, __m512 b) noexcept {
-    const __m512i from =
-        _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i from = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     return _mm512_permutex2var_ps(a, from, b);
   }
   static __m512 high(__m512 a, __m512 b) noexcept {
@@ -80,8 +79,8 @@ template <int N, class T, class X>
   }
 }
 
-/// Sums of W registers of W lanes: lane r of the result is the sum of the lanes of rows[r]. The rounds
-/// of the transposition with the halves added at once: W - 1 additions.
+/// Sums of W registers of W lanes: lane r of the result is the sum of the lanes of rows[r]. The
+/// rounds of the transposition with the halves added at once: W - 1 additions.
 template <int N, class T, class X>
 [[gnu::always_inline]] inline xsimd::batch<T, X> sum_rows(xsimd::batch<T, X> (&rows)[N]) noexcept {
   static_assert(N == xsimd::batch<T, X>::size);

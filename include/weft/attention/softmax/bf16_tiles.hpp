@@ -6,15 +6,15 @@
 namespace weft::detail {
 
 /// The products of a tile with bf16 operands and fp32 sums: q, k, v and the weights are rounded to
-/// bf16, everything else stays fp32. Layouts as tile_bf16.hpp wants them: pairs of channels in Q and
-/// K, pairs of keys in P and V.
+/// bf16, everything else stays fp32. Layouts as tile_bf16.hpp wants them: pairs of channels in Q
+/// and K, pairs of keys in P and V.
 template <class A>
 struct Bf16Tiles {
   using Operand = Bf16Pair;
 
   static constexpr Index kRows = kBf16Rows<A>;
   static constexpr Index kPanel = kTileCols<float, A>;
-  static constexpr Index kLd = kTileLd<float, A>;  ///< in pairs
+  static constexpr Index kLd = kTileLd<float, A>;   ///< in pairs
   static constexpr Index kChannels = 2 * kKeyTile;  ///< of one tile of queries
   static constexpr Index W = kWidth<float, A>;
 
@@ -79,8 +79,8 @@ struct Bf16Tiles {
     for (Index c = begin; c < end; c += kPanel)
       for (Index d = 0; d < dim; d += kChannels)
         bf16_product<A, kLd>(rows, bf16_pairs<A>(std::min(kChannels, dim - d)),
-                             q + d / kChannels * kRows * kLd,
-                             panels + c * pairs + d / 2 * kPanel, s + c, kLd, d > 0, tiles);
+                             q + d / kChannels * kRows * kLd, panels + c * pairs + d / 2 * kPanel,
+                             s + c, kLd, d > 0, tiles);
   }
 
   void add_values(Bf16Pair* p, Index rows, Index begin, Index end, const RowsOf<float>&,
@@ -90,8 +90,8 @@ struct Bf16Tiles {
       for (Index c = round_up(end, W); c < begin + 2 * depth; ++c) weight_row(p, r)[c] = bf16(0.f);
     for (Index e = 0; e < value_ld; e += kPanel)
       bf16_product<A, kLd>(rows, depth, p + begin / 2,
-                           panels + e * bf16_pairs<A>(keys) + begin / 2 * kPanel, acc + e,
-                           value_ld, true, tiles);
+                           panels + e * bf16_pairs<A>(keys) + begin / 2 * kPanel, acc + e, value_ld,
+                           true, tiles);
   }
 
  private:
@@ -108,10 +108,11 @@ struct Bf16Tiles {
 namespace weft {
 
 /// Products of operands rounded to bf16 with fp32 sums, for fp32, bf16 and fp16 storage: on AMX or
-/// AVX-512 BF16 where the target has them, on plain vectors elsewhere (then FullPrecision is quicker:
-/// choose by `DefaultArch::tile_bf16 || DefaultArch::dot_bf16`). q, k, v and the weights carry 8 bits; the logits of a head
-/// of D channels are off by about 2^-8 |q| |k| scale, the output by about 2^-8 of the largest |v|.
-/// Few query rows (decode) are computed in fp32: reading the cache is their cost.
+/// AVX-512 BF16 where the target has them, on plain vectors elsewhere (then FullPrecision is
+/// quicker: choose by `DefaultArch::tile_bf16 || DefaultArch::dot_bf16`). q, k, v and the weights
+/// carry 8 bits; the logits of a head of D channels are off by about 2^-8 |q| |k| scale, the output
+/// by about 2^-8 of the largest |v|. Few query rows (decode) are computed in fp32: reading the
+/// cache is their cost.
 struct Bf16Products {
   template <class T, class A>
   using Tiles = detail::Bf16Tiles<A>;

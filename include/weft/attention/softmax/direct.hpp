@@ -1,18 +1,19 @@
 #pragma once
 
-#include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
+#include <weft/attention/softmax/tiles.hpp>
 #include <weft/core/executor.hpp>
 #include <weft/core/tile_product.hpp>
 #include <weft/core/transpose.hpp>
 
 /// Attention of few query rows: decode, where reading K and V once is the whole cost.
 ///
-/// All query heads of a group meet each block of keys while it is in L1. Nothing is packed: logits are
-/// dot products of rows (W keys side by side, one reduction for all of them), values are added row by
-/// row through the register tile. The keys are cut into splits of fixed length, so that one sequence
-/// keeps many threads busy; the partial results are merged in order, and no thread count changes them.
+/// All query heads of a group meet each block of keys while it is in L1. Nothing is packed: logits
+/// are dot products of rows (W keys side by side, one reduction for all of them), values are added
+/// row by row through the register tile. The keys are cut into splits of fixed length, so that one
+/// sequence keeps many threads busy; the partial results are merged in order, and no thread count
+/// changes them.
 namespace weft::detail {
 
 /// Query rows up to which this beats packing K.
@@ -47,7 +48,8 @@ RowState<T> partial_row(T* partial, Index rows, Index r, Index value_ld) noexcep
 
 /// s[c] = q . k_c for W keys; keys beyond `count` repeat the last one.
 template <class T, class A>
-Vec<T, A> dot_keys(const T* q, Index dim, const RowsOf<T>& keys, Index first, Index count) noexcept {
+Vec<T, A> dot_keys(const T* q, Index dim, const RowsOf<T>& keys, Index first,
+                   Index count) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   V sums[W];
@@ -121,8 +123,8 @@ class DirectAttention {
 
   void block(const Work& w, Index j0, Index n, Index end) const noexcept {
     const DirectRows& rows = w.rows;
-    const Coverage coverage = policies_.mask.classify(Tile{
-        rows.batch, {0, rows.queries - 1}, {j0, j0 + n - 1}, rows.queries, rows.keys});
+    const Coverage coverage = policies_.mask.classify(
+        Tile{rows.batch, {0, rows.queries - 1}, {j0, j0 + n - 1}, rows.queries, rows.keys});
     if (coverage == Coverage::empty) return;
     const bool masked = coverage == Coverage::partial;
     const auto& kv = p_.kv;
@@ -145,7 +147,7 @@ class DirectAttention {
     for (Index r = 0; r < count; ++r)
       take_weights<T, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd,
                          partial_row(w.partial, count, r, value_ld_));
-    if ((masked || kCanHide<S>) && !rows_finite<T, A>(values, n, value_ld_))
+    if ((masked || kCanHide<S>)&&!rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
       add_values(w, n, values);

@@ -1,28 +1,29 @@
 #pragma once
 
-#include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
+#include <weft/attention/softmax/tiles.hpp>
 #include <weft/core/executor.hpp>
 
 /// Tiled online softmax attention (FlashAttention, arXiv:2205.14135), the engine of the softmax and
 /// sparse families.
 ///
-///   s_ij = score(scale q_i . k_j),   p_ij = exp(s_ij - m_i) over visible j,   out_i = sum_j p_ij v_j / l_i
+///   s_ij = score(scale q_i . k_j),   p_ij = exp(s_ij - m_i) over visible j,   out_i = sum_j p_ij
+///   v_j / l_i
 ///
 /// Per 16 logits: 2 D multiply-adds, D for s and D for out, and about 17 other instructions, so the
 /// floor is D / (D + 9) of the FMA peak on a machine with two vector units (0.88 at D = 64).
 ///
-/// Loop nest: a task is one KV head and a block of query rows (all heads of the group). It walks the
-/// key tiles; each is packed once and then meets every query tile of the task:
+/// Loop nest: a task is one KV head and a block of query rows (all heads of the group). It walks
+/// the key tiles; each is packed once and then meets every query tile of the task:
 ///   S = Q K^T      (28 x 256 logits, L1)          Q in place x packed K panels
 ///   row pass       score, mask, running max, exp
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
 namespace weft::detail {
 
-/// Query tiles that share one packing of K and V: the packing costs about 1 % of their work, and the
-/// task's Q, accumulators, K and V tiles stay within 1 MiB up to D = E = 128.
+/// Query tiles that share one packing of K and V: the packing costs about 1 % of their work, and
+/// the task's Q, accumulators, K and V tiles stay within 1 MiB up to D = E = 128.
 inline constexpr Index kTilesPerTask = 16;
 
 /// The query rows of a task: `count` queries from `first` of `heads` query heads from `head`.
@@ -58,7 +59,7 @@ class TiledAttention {
     QueryBlock block;
     Index queries, keys;  ///< of this batch element
     Index tiles, value_ld;
-    Operand* q;           ///< scaled queries, tile after tile
+    Operand* q;  ///< scaled queries, tile after tile
     T* m;
     T* l;
     T* acc;
@@ -195,7 +196,7 @@ class TiledAttention {
       take_weights<T, A>(w.logits + r * ld, begin, end, Product::weight_row(w.weights, r),
                          state(w, first + r));
     T* acc = w.acc + first * w.value_ld;
-    if ((masked || kCanHide<S>) && !values_finite(w, j0))
+    if ((masked || kCanHide<S>)&&!values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
     product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels,
                         std::min(kKeyTile, w.keys - j0), w.value_ld, acc);

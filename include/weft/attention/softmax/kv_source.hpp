@@ -7,8 +7,8 @@
 #include <cstdint>
 
 /// Where keys and values come from: a source yields runs of them, in whatever storage; the engine
-/// sees tiles of rows in its own element type and knows neither storage nor layout. So the engine is
-/// compiled once per policy set and not once per pair of storage types.
+/// sees tiles of rows in its own element type and knows neither storage nor layout. So the engine
+/// is compiled once per policy set and not once per pair of storage types.
 namespace weft {
 
 /// `count` consecutive tokens of one head at constant strides (in elements), channels contiguous.
@@ -99,7 +99,8 @@ struct KvRows {
   const void* source;
   Index kv_heads, key_dim, value_dim;
   Index (*keys)(const void* source, Index b) noexcept;
-  RowsOf<T> (*key_rows)(const void* source, Index b, Index h, Index j0, Index n, T* buffer) noexcept;
+  RowsOf<T> (*key_rows)(const void* source, Index b, Index h, Index j0, Index n,
+                        T* buffer) noexcept;
   RowsOf<T> (*value_rows)(const void* source, Index b, Index h, Index j0, Index n, bool dense,
                           T* buffer) noexcept;
   void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n) noexcept;
@@ -127,8 +128,7 @@ void prefetch_tokens_of(const void* erased, Index b, Index h, Index j0, Index n)
 }
 
 template <class T, class A, class Source>
-RowsOf<T> key_rows_of(const void* erased, Index b, Index h, Index j0, Index n,
-                      T* buffer) noexcept {
+RowsOf<T> key_rows_of(const void* erased, Index b, Index h, Index j0, Index n, T* buffer) noexcept {
   const auto& source = *static_cast<const Source*>(erased);
   const Index dim = source.key_dim(), padded = round_up(dim, kWidth<T, A>);
   for (Index j = 0; j < n;) {

@@ -8,13 +8,14 @@
 
 namespace weft {
 
-/// Merges attention over disjoint sets of keys (ring attention, arXiv:2310.01889; split-KV decoding):
+/// Merges attention over disjoint sets of keys (ring attention, arXiv:2310.01889; split-KV
+/// decoding):
 ///
 ///   L = ln sum_p exp(lse_p),    out = sum_p exp(lse_p - L) out_p
 ///
-/// parts [P, B, H, N, E] and sums [P, B, H, N] are what forward_with_lse gave for each set; out and lse
-/// are those of all keys together, exactly up to rounding. Empty sets (lse = -inf) are neutral, parts
-/// are taken in order. Apply sinks and gates afterwards. Throws when shapes differ.
+/// parts [P, B, H, N, E] and sums [P, B, H, N] are what forward_with_lse gave for each set; out and
+/// lse are those of all keys together, exactly up to rounding. Empty sets (lse = -inf) are neutral,
+/// parts are taken in order. Apply sinks and gates afterwards. Throws when shapes differ.
 template <class X, ViewLike<5> Parts, ViewLike<4> Sums, ViewLike<4> Out>
 void merge_partials(const Parts& parts, const Sums& sums, Out&& out, View<X, 3> lse) {
   using T = std::remove_const_t<X>;
@@ -22,12 +23,12 @@ void merge_partials(const Parts& parts, const Sums& sums, Out&& out, View<X, 3> 
   const View<const T, 4> from_lse = view_of(sums);
   const View<T, 4> to = view_of(out);
   for (std::size_t axis = 0; axis < 4; ++axis) {
-    require(from.extent(axis) == from_lse.extent(axis), "parts ", from, " and sums ",
-            from_lse, " must agree");
-    require(from.extent(axis + 1) == to.extent(axis), "parts ", from, " and out ",
-            to, " must agree");
-    require(axis == 3 || lse.extent(axis) == to.extent(axis), "lse ", lse,
-            " and out ", to, " must agree");
+    require(from.extent(axis) == from_lse.extent(axis), "parts ", from, " and sums ", from_lse,
+            " must agree");
+    require(from.extent(axis + 1) == to.extent(axis), "parts ", from, " and out ", to,
+            " must agree");
+    require(axis == 3 || lse.extent(axis) == to.extent(axis), "lse ", lse, " and out ", to,
+            " must agree");
   }
   const Index P = from.extent(0), E = from.extent(4);
   constexpr T none = -std::numeric_limits<T>::infinity();

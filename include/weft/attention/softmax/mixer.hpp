@@ -14,14 +14,15 @@ namespace weft {
 ///   out_i = sum_j exp(s_ij) v_j / sum_j exp(s_ij)                        (PlainSoftmax)
 ///   lse_i = ln sum_j exp(s_ij)
 ///
-/// q [B, Hq, N, D], k [B, Hk, M, D], v [B, Hk, M, E], out [B, Hq, N, E], lse [B, Hq, N]. Hq must be a
-/// multiple of Hk; query head h reads key head h / (Hq / Hk). Any strides, but 1 in the last axis.
-/// A query that sees no key gets out = 0, lse = -inf; N, M and B may be zero. What stands in a hidden
-/// key or value, NaN included, has no influence; NaN that is visible reaches the rows that see it.
+/// q [B, Hq, N, D], k [B, Hk, M, D], v [B, Hk, M, E], out [B, Hq, N, E], lse [B, Hq, N]. Hq must be
+/// a multiple of Hk; query head h reads key head h / (Hq / Hk). Any strides, but 1 in the last
+/// axis. A query that sees no key gets out = 0, lse = -inf; N, M and B may be zero. What stands in
+/// a hidden key or value, NaN included, has no influence; NaN that is visible reaches the rows that
+/// see it.
 ///
-/// Storage fp32, bf16, fp16 with fp32 arithmetic, or fp64 (the type of q decides; k, v and out may be
-/// stored otherwise). Time O(B Hq N M (D + E)) minus what the mask empties, memory O(D + E) per query
-/// of a task; results do not depend on the number of threads.
+/// Storage fp32, bf16, fp16 with fp32 arithmetic, or fp64 (the type of q decides; k, v and out may
+/// be stored otherwise). Time O(B Hq N M (D + E)) minus what the mask empties, memory O(D + E) per
+/// query of a task; results do not depend on the number of threads.
 ///
 ///   Softmax full;                                          no mask, scale 1 / sqrt(D)
 ///   Softmax causal{Causal{Align::bottom_right}};
@@ -61,16 +62,16 @@ double scale_of(const Mixer& mixer, Index key_dim) {
 
 template <class T, std::size_t Rank>
 void require_channels(const View<T, Rank>& view, const char* name) {
-  require(view.stride(Rank - 1) == 1 || view.extent(Rank - 1) == 1, name,
-          " has stride ", view.stride(Rank - 1), " in its last axis; channels must be contiguous");
+  require(view.stride(Rank - 1) == 1 || view.extent(Rank - 1) == 1, name, " has stride ",
+          view.stride(Rank - 1), " in its last axis; channels must be contiguous");
   require(view.extent(Rank - 1) >= 1, name, " has no channels");
 }
 
 template <std::size_t Rank, class X, class Y>
 void require_axis(const View<X, Rank>& a, const char* a_name, const View<Y, Rank>& b,
                   const char* b_name, std::size_t axis, const char* what) {
-  require(a.extent(axis) == b.extent(axis), b_name, " ", b, " must have the ", what,
-          " of ", a_name, " ", a);
+  require(a.extent(axis) == b.extent(axis), b_name, " ", b, " must have the ", what, " of ", a_name,
+          " ", a);
 }
 
 inline void require_group(Index heads, Index kv_heads) {
@@ -119,8 +120,7 @@ Problem<T> problem_of(View<const Q, 4> q, View<O, 4> out, const KvRows<T>& kv, d
 template <class T, class Q>
 LseRows<T> checked_lse(View<T, 3> lse, View<const Q, 4> q) {
   for (std::size_t axis : {0u, 1u, 2u})
-    require(lse.extent(axis) == q.extent(axis), "lse ", lse,
-            " must be [B, H, N] for q ", q);
+    require(lse.extent(axis) == q.extent(axis), "lse ", lse, " must be [B, H, N] for q ", q);
   return {lse.data(), lse.stride(0), lse.stride(1), lse.stride(2)};
 }
 
@@ -144,8 +144,8 @@ void run_attention(const Softmax<M, S, Z, P>& mixer, const Problem<T>& p, const 
 }
 
 template <class A, class M, class S, class Z, class P, class Source, class Q, class O, class L>
-void attend(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, const Source& source, View<O, 4> out,
-            const L* lse, const Context& ctx) {
+void attend(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, const Source& source,
+            View<O, 4> out, const L* lse, const Context& ctx) {
   using T = Accumulator<Q>;
   static_assert(std::is_same_v<P, FullPrecision> || std::is_same_v<T, float>,
                 "Bf16Products is for fp32, bf16 and fp16 queries");
@@ -173,8 +173,8 @@ void forward(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& 
                     static_cast<const View<Accumulator<E>, 3>*>(nullptr), ctx);
 }
 
-/// forward, and the natural log-sum-exp of each row in `lse` [B, Hq, N] (fp64 for fp64 queries, else
-/// fp32), without any sink: what merging partial results needs.
+/// forward, and the natural log-sum-exp of each row in `lse` [B, Hq, N] (fp64 for fp64 queries,
+/// else fp32), without any sink: what merging partial results needs.
 template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4> Q, ViewLike<4> K,
           ViewLike<4> V, ViewLike<4> O, ViewLike<3> L>
 void forward_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v, O&& out,

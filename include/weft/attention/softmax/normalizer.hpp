@@ -9,8 +9,8 @@
 ///
 /// The engine carries per row, with logits in units of log 2,
 ///   m = max_j s_j,   l = sum_j 2^(s_j - m),   acc = sum_j 2^(s_j - m) v_j
-/// over the visible keys; a row that sees no key has l = 0. A normalizer gives the factor that turns
-/// acc into the output:
+/// over the visible keys; a row that sees no key has l = 0. A normalizer gives the factor that
+/// turns acc into the output:
 ///
 ///   template <class T> T factor(T m, T l, Index head) const noexcept;   0 when l = 0
 namespace weft {
@@ -29,9 +29,9 @@ struct PlainSoftmax {
 };
 static_assert(Normalizer<PlainSoftmax>);
 
-/// A learned logit z[h] joins the denominator with value zero (attention sinks of GPT-OSS); z = 0 is
-/// softmax-off-by-one, exp(s_j) / (1 + sum exp(s)). The log-sum-exp that the verbs give out leaves the
-/// sink out, so that partial results merge; apply the sink once, at the end.
+/// A learned logit z[h] joins the denominator with value zero (attention sinks of GPT-OSS); z = 0
+/// is softmax-off-by-one, exp(s_j) / (1 + sum exp(s)). The log-sum-exp that the verbs give out
+/// leaves the sink out, so that partial results merge; apply the sink once, at the end.
 template <class Z = float>
 struct SinkSoftmax {
   View<const Z, 1> logits;  ///< [Hq], natural units

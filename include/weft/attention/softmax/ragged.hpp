@@ -18,8 +18,8 @@ inline void check_prefix_sums(const View<const std::int32_t, 1>& cu, Index total
                               const char* name) {
   require(cu.extent(0) >= 1 && cu(0) == 0, name, " must begin with 0");
   for (Index b = 1; b < cu.extent(0); ++b)
-    require(cu(b - 1) <= cu(b), name, " must not decrease, but entry ", b, " is ", cu(b),
-            " after ", cu(b - 1));
+    require(cu(b - 1) <= cu(b), name, " must not decrease, but entry ", b, " is ", cu(b), " after ",
+            cu(b - 1));
   require(cu(cu.extent(0) - 1) == total, name, " ends at ", cu(cu.extent(0) - 1), ", there are ",
           total, " tokens");
 }
@@ -48,8 +48,8 @@ void attend_ragged(const Softmax<M, S, Z, P>& mixer, View<const Q, 3> q, View<co
   p.queries = 0;
   for (Index b = 0; b < p.batch; ++b) p.queries = std::max(p.queries, p.queries_of(b));
   if (lse != nullptr) {
-    require(lse->extent(0) == q.extent(0) && lse->extent(1) == q.extent(1), "lse ",
-            *lse, " must be [Tq, H] for q ", q);
+    require(lse->extent(0) == q.extent(0) && lse->extent(1) == q.extent(1), "lse ", *lse,
+            " must be [Tq, H] for q ", q);
     p.lse = {lse->data(), 0, lse->stride(1), lse->stride(0)};
   }
   run_attention<A>(mixer, p, ctx);
@@ -76,8 +76,8 @@ void forward_ragged_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const
   using E = detail::Element<const Q>;
   const View<Accumulator<E>, 2> sums = view_of(lse);
   detail::attend_ragged<A, M, S, Z, P, E, detail::Element<const K>, detail::Element<const V>>(
-      mixer, view_of(q), view_of(k), view_of(v), view_of(cu_q), view_of(cu_k), view_of(out),
-      &sums, ctx);
+      mixer, view_of(q), view_of(k), view_of(v), view_of(cu_q), view_of(cu_k), view_of(out), &sums,
+      ctx);
 }
 
 }  // namespace weft

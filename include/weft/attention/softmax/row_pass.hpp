@@ -6,10 +6,10 @@
 
 /// The element-wise part of the online softmax, one row of one tile at a time.
 ///
-/// Logits are kept in units of log 2, so that the weights are 2^(s - m): the factor log2(e) is folded
-/// into the queries when there is no score, and applied after the score when there is one. A hidden
-/// key has the logit kHidden, a finite number, so that nothing here depends on how the compiler
-/// treats infinities.
+/// Logits are kept in units of log 2, so that the weights are 2^(s - m): the factor log2(e) is
+/// folded into the queries when there is no score, and applied after the score when there is one. A
+/// hidden key has the logit kHidden, a finite number, so that nothing here depends on how the
+/// compiler treats infinities.
 namespace weft::detail {
 
 template <class T>
@@ -51,10 +51,11 @@ T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index 
   constexpr Index W = kWidth<T, A>;
   const V hidden(kHidden<T>);
   V best[2] = {hidden, hidden};
-  const auto one = [&](Index c, V& top) __attribute__((always_inline)) {
+  const auto one = [&](Index c, V & top) __attribute__((always_inline)) {
     V x = load<A>(s + c);
     if constexpr (P::has_score) x = policies.score(x, row, j0 + c) * V(kLog2e<T>);
-    if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
+    if constexpr (Masked)
+      x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
     if (P::has_score || Masked) store<A>(s + c, x);
     top = xsimd::max(top, x);
   };
@@ -127,9 +128,10 @@ void take_logits(const P& policies, const Row& row, bool masked, Index j0, Index
   if (top > *state.m + kRise<T>) rebase_row<T, A>(state, top, padded_dim);
 }
 
-/// Second half: turns the logits into weights and adds them up. It is a loop of its own over the rows
-/// of a tile, because a row's maximum takes a chain of operations and its weights wait for the end of
-/// it. A row that has seen no key has a base of zero, where hidden logits weigh exactly nothing.
+/// Second half: turns the logits into weights and adds them up. It is a loop of its own over the
+/// rows of a tile, because a row's maximum takes a chain of operations and its weights wait for the
+/// end of it. A row that has seen no key has a base of zero, where hidden logits weigh exactly
+/// nothing.
 template <class T, class A, class Weight>
 void take_weights(const T* s, Index begin, Index end, Weight* weights,
                   const RowState<T>& state) noexcept {

@@ -6,13 +6,13 @@
 /// How one attention call is cut into tasks and carried out.
 namespace weft::detail {
 
-/// The tasks of one batch element: query blocks of the tiled engine, or key splits of the direct one.
-/// Everything follows from shapes.
+/// The tasks of one batch element: query blocks of the tiled engine, or key splits of the direct
+/// one. Everything follows from shapes.
 struct SequencePlan {
   Index queries, keys;
   bool direct;
-  Index block_queries;    ///< queries of one block, tiled only
-  Index tasks_per_head;   ///< per KV head
+  Index block_queries;   ///< queries of one block, tiled only
+  Index tasks_per_head;  ///< per KV head
 
   /// `tile_rows`: queries of one tile of the tiled engine.
   static SequencePlan make(Index queries, Index keys, Index group, Index tile_rows) noexcept {
@@ -89,18 +89,18 @@ class AttentionCall {
     const Index h = task / s.tasks_per_head, part = task % s.tasks_per_head;
     if (s.direct) return run_direct(table, b, s, h, part, arena);
     const Index first = (s.tasks_per_head - 1 - part) * s.block_queries;
-    tiled_.run({b, h, h * p_.group(), p_.group(), first,
-                std::min(s.block_queries, s.queries - first)},
-               arena);
+    tiled_.run(
+        {b, h, h * p_.group(), p_.group(), first, std::min(s.block_queries, s.queries - first)},
+        arena);
   }
 
   void run_direct(const Table& table, Index b, const SequencePlan& s, Index h, Index part,
                   Arena& arena) const {
     const DirectRows rows{b, h, p_.group(), s.queries, s.keys};
     const Index size = partial_size(rows.rows(), value_ld_);
-    T* partial = is_split(s) ? table.partials + table.first_partial[b] +
-                                   (h * s.tasks_per_head + part) * size
-                             : arena.take<T>(size);
+    T* partial =
+        is_split(s) ? table.partials + table.first_partial[b] + (h * s.tasks_per_head + part) * size
+                    : arena.take<T>(size);
     direct_.run(rows, part * kSplit, std::min(s.keys, (part + 1) * kSplit), partial, arena);
     if (!is_split(s)) finish(rows, partial);
   }

@@ -75,8 +75,8 @@ struct SoftCap {
 };
 static_assert(Score<SoftCap>);
 
-/// Additive bias s <- s + bias[b, h, i, j]; axes of extent 1 are broadcast. A bias of -inf hides the
-/// key from the query, whatever the key and the value hold.
+/// Additive bias s <- s + bias[b, h, i, j]; axes of extent 1 are broadcast. A bias of -inf hides
+/// the key from the query, whatever the key and the value hold.
 template <class T = float>
 struct AdditiveBias {
   static constexpr bool can_hide = true;

@@ -27,7 +27,8 @@ void require_streaming(const Softmax<M, S, Z, P>& mixer) {
 /// [B, H, D] as [B, H, 1, D].
 template <class T>
 View<T, 4> one_token(const View<T, 3>& x) {
-  return {x.data(), {x.extent(0), x.extent(1), 1, x.extent(2)},
+  return {x.data(),
+          {x.extent(0), x.extent(1), 1, x.extent(2)},
           {x.stride(0), x.stride(1), 0, x.stride(2)}};
 }
 
@@ -45,10 +46,10 @@ KvCache<T> make_state(const Softmax<M, S, Z, P>& mixer, const CacheSizes& sizes)
   return KvCache<T>(sizes);
 }
 
-template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<4> Q, ViewLike<4> K,
-          ViewLike<4> V, ViewLike<4> O>
-void prefill(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
-             O&& out, const Context& ctx = Context()) {
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<4> Q,
+          ViewLike<4> K, ViewLike<4> V, ViewLike<4> O>
+void prefill(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const K& k,
+             const V& v, O&& out, const Context& ctx = Context()) {
   detail::require_streaming(mixer);
   const View<const detail::Element<const K>, 4> keys = view_of(k);
   require(view_of(q).extent(2) == keys.extent(2), "prefill: q brings ", view_of(q).extent(2),
@@ -68,8 +69,8 @@ void prefill(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, co
 #endif
 }
 
-template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<3> Q, ViewLike<3> K,
-          ViewLike<3> V, ViewLike<3> O>
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, ViewLike<3> Q,
+          ViewLike<3> K, ViewLike<3> V, ViewLike<3> O>
 void step(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const K& k, const V& v,
           O&& out, const Context& ctx = Context()) {
   prefill<A>(mixer, state, detail::token_of(q), detail::token_of(k), detail::token_of(v),
@@ -77,13 +78,13 @@ void step(const Softmax<M, S, Z, P>& mixer, KvCache<T>& state, const Q& q, const
 }
 
 /// The same over pages: the table must already name the blocks of the new tokens.
-template <class A = DefaultArch, class M, class S, class Z, class P, class T, class U, ViewLike<4> Q,
-          ViewLike<4> K, ViewLike<4> V, ViewLike<4> O>
+template <class A = DefaultArch, class M, class S, class Z, class P, class T, class U,
+          ViewLike<4> Q, ViewLike<4> K, ViewLike<4> V, ViewLike<4> O>
 void prefill(const Softmax<M, S, Z, P>& mixer, PagedKv<T, U>& state, const Q& q, const K& k,
              const V& v, O&& out, const Context& ctx = Context()) {
   detail::require_streaming(mixer);
-  require(view_of(q).extent(2) == view_of(k).extent(2), "prefill: q brings ",
-          view_of(q).extent(2), " tokens, k ", view_of(k).extent(2));
+  require(view_of(q).extent(2) == view_of(k).extent(2), "prefill: q brings ", view_of(q).extent(2),
+          " tokens, k ", view_of(k).extent(2));
   state.append(view_of(k), view_of(v));
   forward<A>(mixer, q, state, out, ctx);
 }

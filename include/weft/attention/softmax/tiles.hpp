@@ -19,8 +19,8 @@ inline constexpr Index kKeyTile = 256;
 template <class T, class A>
 inline constexpr Index kTileLd = kKeyTile + kWidth<T, A>;
 
-/// Rows are computed in register blocks of RowCut(rows).height; the rows that fill up the last block,
-/// up to padded_rows, must be readable and are ignored.
+/// Rows are computed in register blocks of RowCut(rows).height; the rows that fill up the last
+/// block, up to padded_rows, must be readable and are ignored.
 template <class T, class A>
 struct Tiles {
   using Operand = T;
@@ -36,7 +36,8 @@ struct Tiles {
   static constexpr Index padded_rows(Index rows) noexcept { return round_up(rows, 2); }
   static constexpr Index value_ld(Index dim) noexcept { return round_up(dim, kWidth<T, A>); }
 
-  /// Elements of the operands: a head of more than kKeyTile channels is kept as several query tiles.
+  /// Elements of the operands: a head of more than kKeyTile channels is kept as several query
+  /// tiles.
   static constexpr Index query_tile_size(Index dim) noexcept {
     return ceil_div(dim, kKeyTile) * kRows * kLd;
   }
