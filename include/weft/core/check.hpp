@@ -8,7 +8,7 @@
 #include <stdexcept>
 #elif !defined(WEFT_ON_ERROR)
 #error \
-    "weft without exceptions: define WEFT_ON_ERROR(message) before including weft; it must not return"
+    "weft without exceptions: define WEFT_ON_ERROR(message), which must not return, before weft"
 #endif
 
 namespace weft {
