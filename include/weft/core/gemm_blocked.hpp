@@ -49,13 +49,13 @@ struct PackedRowTiles {
 /// All rows of `a`, packed into scratch memory that the tasks share.
 template <class K, class S>
 PackedRowTiles<K> pack_chunk(const View<const S, 2>& a, const Context& ctx) {
-  constexpr Index kTilesPerTask = 8;
+  constexpr Index kTilesAtOnce = 8;
   const Index rows = a.extent(0), height = K::height(rows), tiles = ceil_div(rows, height);
   const Index stride = K::tile_size(K::depth(a.extent(1)), height);
   auto* packed = ctx.arena().take<typename K::Element>(tiles * stride);
-  ctx.parallel(ceil_div(tiles, kTilesPerTask), [&](Index task, Arena&) {
-    const Index end = std::min(tiles, (task + 1) * kTilesPerTask);
-    for (Index i = task * kTilesPerTask; i < end; ++i)
+  ctx.parallel(ceil_div(tiles, kTilesAtOnce), [&](Index task, Arena&) {
+    const Index end = std::min(tiles, (task + 1) * kTilesAtOnce);
+    for (Index i = task * kTilesAtOnce; i < end; ++i)
       K::pack_tile(a.slice(0, i * height, std::min(height, rows - i * height)), packed + i * stride);
   });
   return {packed, stride, rows, height};
