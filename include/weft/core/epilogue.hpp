@@ -84,8 +84,8 @@ struct AddResidual {
   }
 
   void check(Index rows, Index cols) const {
-    require(values.extent(0) == rows && values.extent(1) == cols, "AddResidual: values are ",
-            shape_text(values), ", the product is [", rows, ", ", cols, "]");
+    require(values.extent(0) == rows && values.extent(1) == cols, "AddResidual: values are [",
+            values.extent(0), ", ", values.extent(1), "], the product is [", rows, ", ", cols, "]");
     require(cols <= 1 || values.stride(1) == 1, "AddResidual: the rows have stride ",
             values.stride(1), ", need 1");
   }

@@ -35,8 +35,8 @@ using ProductType = std::conditional_t<std::is_same_v<SA, double> || std::is_sam
 
 template <class S>
 void require_data(const char* name, const View<S, 2>& view) {
-  require(view.empty() || view.data() != nullptr, "gemm: ", name, " is ", shape_text(view),
-          " but has no data");
+  require(view.empty() || view.data() != nullptr, "gemm: ", name, " is [", view.extent(0), ", ",
+          view.extent(1), "] but has no data");
 }
 
 /// Everything that a caller can get wrong.
@@ -46,8 +46,8 @@ void check_gemm(const View<const SA, 2>& a, Index depth, Index cols, const View<
   static_assert(!std::is_const_v<SC>, "gemm: c is written, so its view must not be const");
   require(a.extent(1) == depth, "gemm: a has ", a.extent(1), " columns, b has ", depth,
           " rows; they are the same dimension (transpose a view with .transpose(0, 1))");
-  require(c.extent(0) == a.extent(0) && c.extent(1) == cols, "gemm: c is ", shape_text(c),
-          ", the product is [", a.extent(0), ", ", cols, "]");
+  require(c.extent(0) == a.extent(0) && c.extent(1) == cols, "gemm: c is [", c.extent(0), ", ",
+          c.extent(1), "], the product is [", a.extent(0), ", ", cols, "]");
   require_data("a", a);
   require_data("c", c);
   check_epilogue(epilogue, c.extent(0), c.extent(1));

@@ -36,13 +36,13 @@ struct FmaKernel {
   static constexpr Index height(Index rows) noexcept { return RowCut<A>(rows).height; }
   static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
   static constexpr Index tile_size(Index depth, Index rows) noexcept {
-    return panel_size<T, A>(depth, touched(rows));
+    return row_tile_size<T, A>(depth, touched(rows));
   }
 
   template <class S>
   static void pack_tile(const View<const S, 2>& a, T* tile) noexcept {
-    detail::pack_panel<A>(a.data(), a.stride(1), a.stride(0), a.extent(1), a.extent(0),
-                          touched(a.extent(0)), tile);
+    pack_row_tile<A>(a.data(), a.stride(0), a.stride(1), a.extent(0), a.extent(1),
+                     touched(a.extent(0)), tile);
   }
   template <class S>
   static void pack_panels(const View<const S, 2>& b, Index depth, T* panels,
@@ -59,7 +59,7 @@ struct FmaKernel {
     using Tile = void (*)(Index, const T*, const T*, Index, T*, Index, bool, PrefetchAhead) noexcept;
     static constexpr auto kTiles = []<int... I>(std::integer_sequence<int, I...>) {
       return std::array<Tile, sizeof...(I)>{register_tile<A, I == 0 ? 1 : 2 * I, kTileVectors,
-                                                          PackedRows, T, MultiplyAdd<T, A>,
+                                                          BlockedRows<kWidth<T, A>>, T, MultiplyAdd<T, A>,
                                                           PrefetchAhead>...};
     }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
     kTiles[static_cast<std::size_t>(touched(rows) / 2)](depth, a, panel, kCols, c, ldc, accumulate,

@@ -6,107 +6,79 @@
 
 #include <algorithm>
 
-/// Operands of the register tile, copied into the order in which it reads them.
+/// Operands of the register tile, copied into the order in which it reads them and converted to its
+/// type T on the way.
 ///
-/// A panel is `width` rows of A, or `width` columns of B, stored depth-major:
+///   columns of B    panels of NR = kTileCols:   panel[k * NR + n] = B(k, n)
+///   rows of A       tiles of R rows in blocks of W = kWidth steps of the depth:
+///                   tile[(k / W) * R * W + r * W + k % W] = A(r, k)
 ///
-///   panel[k * width + n] = source[k * stride_k + n * stride_n],     zero for count <= n < width
+/// What a panel or a tile has beyond the columns, rows and steps that exist is zero.
 ///
-/// so the tile reads it front to back. Storage is converted to T on the way. Two cases run at the
-/// speed of the caches: unit stride along n (a copy) and along k (W x W transpositions in registers:
-/// rows of A, and weights W[out, in] that are used as W^T); other strides are gathered one by one.
+/// Sources with a unit stride are read a vector at a time. Along the order of the result this is a
+/// copy; across it (weights W[out, in] used as W^T, K^T of attention, A^T) blocks of W x W elements
+/// are transposed in registers. Other strides are gathered one by one.
 namespace weft::detail {
 
-/// Unit stride along n.
+/// W vectors of W lanes: vector n holds elements [0, depth) at source + n * stride, zeros behind
+/// them, and is zero for n >= count. depth, count <= W.
 template <class A, class S, class T>
-void copy_panel(const S* source, Index stride_k, Index depth, Index count, Index width,
-                T* panel) noexcept {
+[[gnu::always_inline]] inline void load_block(const S* source, Index stride, Index depth,
+                                              Index count, Vec<T, A> (&block)[kWidth<T, A>]) noexcept {
   constexpr Index W = kWidth<T, A>;
-  for (Index k = 0; k < depth; ++k, source += stride_k, panel += width) {
-    Index n = 0;
-    for (; n + W <= count; n += W) store<A>(panel + n, load_as<T, A>(source + n));
-    if (n == width) continue;
-    store<A>(panel + n, load_as_partial<T, A>(source + n, count - n));
-    for (n += W; n < width; n += W) store<A>(panel + n, Vec<T, A>(T(0)));
-  }
-}
-
-/// Up to W elements of up to W rows as the lanes of W vectors. Lanes beyond `depth` and vectors
-/// beyond `count` are zero, but vectors beyond `width`, which nobody looks at, may be anything.
-template <class A, class S, class T>
-[[gnu::always_inline]] inline void load_rows(const S* source, Index stride_n, Index depth,
-                                             Index count, Index width,
-                                             Vec<T, A> (&rows)[kWidth<T, A>]) noexcept {
-  constexpr int W = kWidth<T, A>;
-  if (depth == W && count > 0 && (count == W || count == width)) {
+  if (depth == W && count == W) {
 #pragma GCC unroll 16
-    for (Index n = 0; n < W; ++n)
-      rows[n] = load_as<T, A>(source + std::min(n, count - 1) * stride_n);
+    for (Index n = 0; n < W; ++n) block[n] = load_as<T, A>(source + n * stride);
   } else {
 #pragma GCC unroll 16
     for (Index n = 0; n < W; ++n)
-      rows[n] = n < count ? load_as_partial<T, A>(source + n * stride_n, depth) : Vec<T, A>(T(0));
+      block[n] = n < count ? load_as_partial<T, A>(source + n * stride, depth) : Vec<T, A>(T(0));
   }
 }
 
-/// Unit stride along k. A vector stored for one k may reach into the place of the next one; groups
-/// of columns go from last to first and k upwards, so what belongs there is always written later.
+/// Columns that are adjacent.
 template <class A, class S, class T>
-void transpose_panel(const S* source, Index stride_n, Index depth, Index count, Index width,
-                     T* panel) noexcept {
-  constexpr Index W = kWidth<T, A>;
+void copy_panel(const S* b, Index stride_k, Index depth, Index cols, T* panel) noexcept {
+  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
+  for (Index k = 0; k < depth; ++k, b += stride_k, panel += NR)
+    for (Index n = 0; n < NR; n += W)
+      store<A>(panel + n, cols >= n + W ? load_as<T, A>(b + n)
+                                        : load_as_partial<T, A>(b + n, std::max<Index>(cols - n, 0)));
+}
+
+/// Columns whose elements are adjacent.
+template <class A, class S, class T>
+void transpose_panel(const S* b, Index stride_n, Index depth, Index cols, T* panel) noexcept {
+  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
   for (Index k = 0; k < depth; k += W) {
     const Index steps = std::min(W, depth - k);
-    for (Index n = (width - 1) / W * W; n >= 0; n -= W) {
-      Vec<T, A> rows[W];
-      load_rows<A, S, T>(source + n * stride_n + k, stride_n, steps,
-                         std::clamp<Index>(count - n, 0, W), std::min(W, width - n), rows);
-      interleave_rows<static_cast<int>(W)>(rows);
-      T* to = panel + k * width + n;
-      if (steps == W) {
+    for (Index n = 0; n < NR; n += W) {
+      Vec<T, A> block[W];
+      load_block<A, S, T>(b + n * stride_n + k, stride_n, steps, std::clamp<Index>(cols - n, 0, W),
+                          block);
+      interleave_rows<static_cast<int>(W)>(block);
+      T* to = panel + k * NR + n;
 #pragma GCC unroll 16
-        for (Index i = 0; i < W; ++i) store<A>(to + i * width, rows[i]);
-      } else {
-#pragma GCC unroll 16
-        for (Index i = 0; i < W; ++i)
-          if (i < steps) store<A>(to + i * width, rows[i]);
-      }
+      for (Index i = 0; i < W; ++i)
+        if (i < steps) store<A>(to + i * NR, block[i]);
     }
   }
 }
 
-/// Any strides.
-template <class S, class T>
-void gather_panel(const S* source, Index stride_k, Index stride_n, Index depth, Index count,
-                  Index width, T* panel) noexcept {
-  for (Index k = 0; k < depth; ++k, source += stride_k, panel += width) {
-    for (Index n = 0; n < count; ++n) panel[n] = static_cast<T>(source[n * stride_n]);
-    for (Index n = count; n < width; ++n) panel[n] = T(0);
-  }
-}
-
-/// Elements to reserve for a panel: whole cache lines, with room for the last vector to overshoot
-/// where the width is no multiple of a vector.
-template <class T, class A>
-constexpr Index panel_size(Index depth, Index width) noexcept {
-  const Index slack = width % kWidth<T, A> == 0 ? 0 : kWidth<T, A>;
-  return round_up(depth * width + slack, static_cast<Index>(64 / sizeof(T)));
-}
-
-/// One panel; writes no further than panel_size<T, A>(depth, width). 0 <= count <= width.
+/// One panel: B(k, n) is b[k * stride_k + n * stride_n], 0 <= cols <= NR.
 template <class A, class S, class T>
-void pack_panel(const S* source, Index stride_k, Index stride_n, Index depth, Index count,
-                Index width, T* panel) noexcept {
-  if (stride_n == 1)
-    copy_panel<A>(source, stride_k, depth, count, width, panel);
-  else if (stride_k == 1)
-    transpose_panel<A>(source, stride_n, depth, count, width, panel);
-  else
-    gather_panel(source, stride_k, stride_n, depth, count, width, panel);
+void pack_panel(const S* b, Index stride_k, Index stride_n, Index depth, Index cols,
+                T* panel) noexcept {
+  constexpr Index NR = kTileCols<T, A>;
+  if (stride_n == 1) return copy_panel<A>(b, stride_k, depth, cols, panel);
+  if (stride_k == 1) return transpose_panel<A>(b, stride_n, depth, cols, panel);
+  for (Index k = 0; k < depth; ++k)
+    for (Index n = 0; n < NR; ++n)
+      panel[k * NR + n] = n < cols ? static_cast<T>(b[k * stride_k + n * stride_n]) : T(0);
 }
 
-/// All columns of B[depth, cols] as panels [ceil(cols / NR)][depth][NR] with NR = kTileCols<T, A>,
-/// `panel_stride` elements apart (0: dense). B(k, n) is b[k * stride_k + n * stride_n].
+/// All columns of B[depth, cols] as panels [ceil(cols / NR)][depth][NR], `panel_stride` elements
+/// apart (0: dense).
 ///
 /// K^T of attention is the case stride_k = 1: pack_cols<A>(k, 1, row_length, head_size, keys, out).
 template <class A, class S, class T>
@@ -119,17 +91,49 @@ void pack_cols(const S* b, Index stride_k, Index stride_n, Index depth, Index co
   for (Index k = 0; k < depth; k += step)
     for (Index n = 0, j = 0; n < cols; n += NR, ++j)
       pack_panel<A>(b + k * stride_k + n * stride_n, stride_k, stride_n, std::min(step, depth - k),
-                    std::min(NR, cols - n), NR, panels + j * panel_stride + k * NR);
+                    std::min(NR, cols - n), panels + j * panel_stride + k * NR);
 }
 
-/// Rows of A[rows, depth], `height` to a panel (the last panel has tile_rows_for of what is left),
-/// `panel_stride` elements apart. A(m, k) is a[m * stride_m + k * stride_k].
+/// Elements of a packed tile of R rows.
+template <class T, class A>
+constexpr Index row_tile_size(Index depth, Index height) noexcept {
+  return round_up(depth, kWidth<T, A>) * height;
+}
+
+/// Rows that are adjacent at every step of the depth.
 template <class A, class S, class T>
-void pack_rows(const S* a, Index stride_m, Index stride_k, Index rows, Index depth, Index height,
-               T* panels, Index panel_stride) noexcept {
-  for (Index m = 0; m < rows; m += height, panels += panel_stride) {
-    const Index count = std::min(height, rows - m);
-    pack_panel<A>(a + m * stride_m, stride_k, stride_m, depth, count, tile_rows_for(count), panels);
+void transpose_row_tile(const S* a, Index stride_k, Index rows, Index depth, Index height,
+                        T* tile) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  for (Index k = 0; k < depth; k += W, tile += height * W)
+    for (Index r = 0; r < height; r += W) {
+      Vec<T, A> block[W];
+      load_block<A, S, T>(a + k * stride_k + r, stride_k, std::clamp<Index>(rows - r, 0, W),
+                          std::min(W, depth - k), block);
+      interleave_rows<static_cast<int>(W)>(block);
+#pragma GCC unroll 16
+      for (Index i = 0; i < W; ++i)
+        if (r + i < height) store<A>(tile + (r + i) * W, block[i]);
+    }
+}
+
+/// One tile of `height` rows: A(r, k) is a[r * stride_m + k * stride_k], 0 <= rows <= height.
+template <class A, class S, class T>
+void pack_row_tile(const S* a, Index stride_m, Index stride_k, Index rows, Index depth,
+                   Index height, T* tile) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  if (stride_m == 1 && stride_k != 1)
+    return transpose_row_tile<A>(a, stride_k, rows, depth, height, tile);
+  for (Index r = 0; r < height; ++r, a += stride_m) {
+    T* to = tile + r * W;
+    for (Index k = 0; k < depth; k += W, to += height * W) {
+      const Index steps = r < rows ? std::min(W, depth - k) : 0;
+      if (steps == 0 || stride_k == 1)
+        store<A>(to, steps == W ? load_as<T, A>(a + k) : load_as_partial<T, A>(a + k, steps));
+      else
+        for (Index i = 0; i < W; ++i)
+          to[i] = i < steps ? static_cast<T>(a[(k + i) * stride_k]) : T(0);
+    }
   }
 }
 

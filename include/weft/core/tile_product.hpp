@@ -42,11 +42,13 @@ struct RowCut {
         height(tiles == 0 ? 0 : tile_rows_for(ceil_div(rows, tiles))) {}
 };
 
-/// A(r, k) at a[k * R + r]: panels packed for this tile.
-struct PackedRows {
+/// Rows in blocks of `Steps` along the depth, a power of two: the rows of a block follow one another,
+/// so that packing them is a copy and one address serves all of them.
+template <Index Steps>
+struct BlockedRows {
   template <class T, int R>
   static const T* at(const T* a, int r, Index k) noexcept {
-    return a + k * R + r;
+    return a + (k + (k & -Steps) * (R - 1)) + r * Steps;
   }
 };
 
