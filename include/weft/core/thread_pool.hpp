@@ -30,10 +30,10 @@ namespace weft {
 ///   Context context(pool);
 ///
 /// The calling thread is one of the workers and starts at once; the others join as they wake up,
-/// and `run` never waits for one that has not. Tasks are handed out through a counter, so uneven ones
-/// balance. They must not throw (weft's kernels check their arguments before they start tasks). A
-/// `run` begun while another is under way, from inside a task or by another thread, is done by its
-/// calling thread alone. Nothing is allocated after construction.
+/// and `run` never waits for one that has not. Tasks are handed out through a counter, so uneven
+/// ones balance. They must not throw (weft's kernels check their arguments before they start
+/// tasks). A `run` begun while another is under way, from inside a task or by another thread, is
+/// done by its calling thread alone. Nothing is allocated after construction.
 ///
 /// Eigen's functions do not carry an instruction set in their names: in a program that is compiled
 /// for several, include this header only in sources compiled for the least of them.
