@@ -159,14 +159,15 @@ template <class T, class X>
     return xsimd::fma(a, b, c);
 }
 
-/// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them.
+/// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them. For n = 0
+/// the pointer may be null, here and below.
 template <class A, class T>
 [[gnu::always_inline]] inline Vec<T, A> load_partial(const T* p, Index n) noexcept {
   if constexpr (detail::HasMasks<T, A>) {
     return detail::Masked<T, A>::load(p, n);
   } else {
     alignas(64) T lanes[kWidth<T, A>] = {};
-    std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof(T));
+    if (n > 0) std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof(T));
     return Vec<T, A>::load_aligned(lanes);
   }
 }
@@ -180,7 +181,7 @@ template <class A, class T, class X>
   } else {
     alignas(64) T lanes[kWidth<T, A>];
     v.store_aligned(lanes);
-    std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof(T));
+    if (n > 0) std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof(T));
   }
 }
 

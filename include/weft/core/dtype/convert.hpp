@@ -20,13 +20,13 @@ struct Converted16 {
     return Codec::decode(load_words<A>(&p->bits));
   }
   [[gnu::always_inline]] static Float load_partial(const S* p, Index n) noexcept {
-    return Codec::decode(load_words_partial<A>(&p->bits, n));
+    return Codec::decode(load_words_partial<A>(reinterpret_cast<const std::uint16_t*>(p), n));
   }
   [[gnu::always_inline]] static void store(S* p, const Float& v) noexcept {
     store_words<A>(&p->bits, Codec::encode(v));
   }
   [[gnu::always_inline]] static void store_partial(S* p, const Float& v, Index n) noexcept {
-    store_words_partial<A>(&p->bits, Codec::encode(v), n);
+    store_words_partial<A>(reinterpret_cast<std::uint16_t*>(p), Codec::encode(v), n);
   }
 };
 
@@ -114,13 +114,13 @@ struct Converted<fp16, A> {
   }
   [[gnu::always_inline]] static Float load_partial(const fp16* p, Index n) noexcept {
     alignas(64) fp16 words[kLanes] = {};
-    std::memcpy(words, p, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(words, p, static_cast<std::size_t>(n) * sizeof *p);
     return load(words);
   }
   [[gnu::always_inline]] static void store_partial(fp16* p, const Float& v, Index n) noexcept {
     alignas(64) fp16 words[kLanes];
     store(words, v);
-    std::memcpy(p, words, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(p, words, static_cast<std::size_t>(n) * sizeof *p);
   }
 };
 #endif
@@ -146,13 +146,13 @@ struct Converted<float, A> {
   }
   [[gnu::always_inline]] static Double load_partial(const float* p, Index n) noexcept {
     alignas(64) float lanes[kLanes] = {};
-    std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(lanes, p, static_cast<std::size_t>(n) * sizeof *p);
     return load(lanes);
   }
   [[gnu::always_inline]] static void store_partial(float* p, const Double& v, Index n) noexcept {
     alignas(64) float lanes[kLanes];
     store(lanes, v);
-    std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(p, lanes, static_cast<std::size_t>(n) * sizeof *p);
   }
 };
 

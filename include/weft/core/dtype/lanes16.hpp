@@ -78,7 +78,7 @@ template <class A>
 #endif
   } else {
     alignas(64) std::uint16_t words[kWidth<float, A>] = {};
-    std::memcpy(words, p, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(words, p, static_cast<std::size_t>(n) * sizeof *p);
     return load_words<A>(words);
   }
 }
@@ -95,7 +95,7 @@ template <class A>
   } else {
     alignas(64) std::uint16_t words[kWidth<float, A>];
     store_words<A>(words, v);
-    std::memcpy(p, words, static_cast<std::size_t>(n) * sizeof *p);
+    if (n > 0) std::memcpy(p, words, static_cast<std::size_t>(n) * sizeof *p);
   }
 }
 
