@@ -22,8 +22,8 @@ inline double alibi_slope(Index head, Index heads) {
   if (head < power) {
     return std::exp2(-8.0 * static_cast<double>(head + 1) / static_cast<double>(power));
   }
-  const Index even = 2 * (head - power);
-  return std::exp2(-8.0 * static_cast<double>(even + 1) / static_cast<double>(2 * power));
+  const double even = 2.0 * static_cast<double>(head - power);
+  return std::exp2(-8.0 * (even + 1) / (2.0 * static_cast<double>(power)));
 }
 
 /// All of them, [heads]. The Score policy `Alibi` of the softmax engine takes this.
