@@ -1,7 +1,6 @@
-#include <weft/core/check.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include <weft/core/check.hpp>
 
 #include <stdexcept>
 #include <string>

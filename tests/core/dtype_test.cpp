@@ -1,6 +1,5 @@
-#include <weft/core/dtype.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/dtype.hpp>
 
 #include <cmath>
 #include <cstdint>

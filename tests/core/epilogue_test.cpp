@@ -1,9 +1,8 @@
-#include <weft/core/epilogue.hpp>
-#include <weft/core/gemm.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/products.hpp"
+#include <weft/core/epilogue.hpp>
+#include <weft/core/gemm.hpp>
 
 using namespace weft;
 
@@ -42,7 +41,8 @@ TEST_CASE("every epilogue is applied once, to the finished sum", "[epilogue]") {
   const auto bias = even_values<float, 1>({37}, 3);
   const auto residual = even_values<float, 2>({5, 37}, 4);
   product.check(Bias{bias}, [&](float x, Index, Index n) { return x + bias(n); });
-  product.check(AddResidual{residual}, [&](float x, Index m, Index n) { return x + residual(m, n); });
+  product.check(AddResidual{residual},
+                [&](float x, Index m, Index n) { return x + residual(m, n); });
   product.check(Scale{-2.5f}, [](float x, Index, Index) { return -2.5f * x; });
   product.check(Activate<Negate>{}, [](float x, Index, Index) { return -x; });
   product.check(Then{Bias{bias}, Then{Scale{3.f}, AddResidual{residual}}},
@@ -70,8 +70,7 @@ TEST_CASE("epilogues read any storage type", "[epilogue]") {
 TEST_CASE("an epilogue that does not fit is refused before C is touched", "[epilogue]") {
   const Product product(4);
   const auto run = [&](const auto& epilogue) {
-    return message_of(
-        [&] { gemm(product.a.view, product.b.view, product.got.view(), epilogue); });
+    return message_of([&] { gemm(product.a.view, product.b.view, product.got.view(), epilogue); });
   };
   Tensor<float, 1> short_bias({36}), long_bias({74});
   Tensor<float, 2> residual({37, 5});

@@ -1,10 +1,9 @@
-#include <weft/core/executor.hpp>
-#include <weft/core/thread_pool.hpp>
-
 #include "support/catch.hpp"
 #include "support/executors.hpp"
 #include "support/message.hpp"
 #include "support/threads.hpp"
+#include <weft/core/executor.hpp>
+#include <weft/core/thread_pool.hpp>
 
 #include <array>
 #include <atomic>

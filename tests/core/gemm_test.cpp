@@ -1,8 +1,7 @@
-#include <weft/core/gemm.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/products.hpp"
+#include <weft/core/gemm.hpp>
 
 #include <thread>
 #include <tuple>
@@ -16,8 +15,8 @@ struct Size {
 };
 
 /// Around every edge: register tiles (6, 14, 16, 32), tasks, depth blocks (256, 512), primes.
-const Size kSizes[] = {{1, 1, 1},    {1, 33, 7},    {2, 3, 5},     {3, 64, 100}, {7, 31, 13},
-                       {14, 32, 64}, {15, 33, 65},  {29, 97, 127}, {32, 70, 40}, {61, 17, 513},
+const Size kSizes[] = {{1, 1, 1},    {1, 33, 7},     {2, 3, 5},     {3, 64, 100}, {7, 31, 13},
+                       {14, 32, 64}, {15, 33, 65},   {29, 97, 127}, {32, 70, 40}, {61, 17, 513},
                        {5, 300, 6},  {40, 40, 1030}, {131, 37, 11}};
 
 template <class A, class B, class C>
@@ -27,9 +26,8 @@ struct Types {
   using c = C;
 };
 using Storages =
-    std::tuple<Types<float, float, float>, Types<double, double, double>,
-               Types<float, bf16, float>, Types<bf16, bf16, bf16>, Types<fp16, float, fp16>,
-               Types<float, double, double>>;
+    std::tuple<Types<float, float, float>, Types<double, double, double>, Types<float, bf16, float>,
+               Types<bf16, bf16, bf16>, Types<fp16, float, fp16>, Types<float, double, double>>;
 
 constexpr Layout kLayouts[] = {Layout::rows, Layout::columns, Layout::padded_rows,
                                Layout::scattered};

@@ -1,6 +1,5 @@
-#include <weft/core/lanes.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/lanes.hpp>
 
 #include <cstdint>
 

@@ -1,7 +1,6 @@
-#include <weft/core/math.hpp>
-
 #include "support/catch.hpp"
 #include "support/math_functions.hpp"
+#include <weft/core/math.hpp>
 
 #include <algorithm>
 #include <cstdint>

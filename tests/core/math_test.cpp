@@ -1,8 +1,7 @@
-#include <weft/core/math.hpp>
-
 #include "support/catch.hpp"
 #include "support/math_functions.hpp"
 #include "support/ulp.hpp"
+#include <weft/core/math.hpp>
 
 #include <algorithm>
 #include <cstdint>

@@ -1,6 +1,5 @@
-#include <weft/core/pack.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/pack.hpp>
 
 #include <tuple>
 #include <vector>
@@ -20,8 +19,7 @@ using Pairs = std::tuple<std::pair<float, float>, std::pair<float, bf16>, std::p
 template <class S>
 std::vector<S> numbers(Index count) {
   std::vector<S> out(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < out.size(); ++i)
-    out[i] = S(static_cast<float>(i % 251) - 125.f);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = S(static_cast<float>(i % 251) - 125.f);
   return out;
 }
 

@@ -1,17 +1,20 @@
-#include <weft/core/gemm.hpp>
-#include <weft/core/packed_matrix.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/products.hpp"
+#include <weft/core/gemm.hpp>
+#include <weft/core/packed_matrix.hpp>
 
 using namespace weft;
 
-TEMPLATE_TEST_CASE("gemm with a packed operand agrees with the reference",
-                   "[packed_matrix]", float, double) {
+TEMPLATE_TEST_CASE("gemm with a packed operand agrees with the reference", "[packed_matrix]", float,
+                   double) {
   const Context ctx;
-  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1}, {1, 100, 77}, {6, 33, 20},
-                                {14, 64, 600}, {47, 31, 1100}, {130, 257, 8}})
+  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1},
+                                {1, 100, 77},
+                                {6, 33, 20},
+                                {14, 64, 600},
+                                {47, 31, 1100},
+                                {130, 257, 8}})
     for (const Layout layout : {Layout::rows, Layout::columns, Layout::scattered}) {
       const Operand<TestType> a(m, k, Layout::rows, 1), b(k, n, layout, 2);
       const PackedMatrix<TestType> packed(b.view);
@@ -38,6 +41,8 @@ TEST_CASE("a packed operand knows its shape and size", "[packed_matrix]") {
   CHECK(packed.cols() == 3);
   CHECK(packed.bytes() == 10 * detail::kTileCols<float, DefaultArch> * Index{sizeof(float)});
   CHECK(PackedMatrix<float>().cols() == 0);
-  CHECK(contains(message_of([] { PackedMatrix<float> p(View<float, 2>(nullptr, {2, 3})); }),
+  CHECK(contains(message_of([] {
+                   PackedMatrix<float> p(View<float, 2>(nullptr, {2, 3}));
+                 }),
                  "[2, 3] has no data"));
 }

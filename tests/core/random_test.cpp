@@ -1,7 +1,6 @@
-#include <weft/core/random.hpp>
-
 #include "support/catch.hpp"
 #include "support/ulp.hpp"
+#include <weft/core/random.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,5 @@
-#include <weft/core/reduce.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/reduce.hpp>
 
 #include <cmath>
 #include <limits>

@@ -1,10 +1,9 @@
-#include <weft/core/executor.hpp>
-#include <weft/core/scratch.hpp>
-#include <weft/core/thread_pool.hpp>
-
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include <weft/core/executor.hpp>
+#include <weft/core/scratch.hpp>
+#include <weft/core/thread_pool.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -37,11 +36,11 @@ TEST_CASE("allocation counter sees all forms of new", "[scratch]") {
   // volatile, because compilers may leave out pairs of new and delete.
   int* volatile one = new int(1);
   double* volatile three = new double[3];
-  void* volatile lined = ::operator new (100, std::align_val_t{64});
+  void* volatile lined = ::operator new(100, std::align_val_t{64});
   void* volatile quiet = ::operator new(100, std::nothrow);
   delete one;
   delete[] three;
-  ::operator delete (lined, std::align_val_t{64});
+  ::operator delete(lined, std::align_val_t{64});
   ::operator delete(quiet);
   CHECK(allocations() - before == 4);
 }

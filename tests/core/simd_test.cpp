@@ -1,6 +1,5 @@
-#include <weft/core/simd.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/simd.hpp>
 
 #include <cmath>
 #include <cstdint>

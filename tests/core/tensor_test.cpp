@@ -1,7 +1,6 @@
-#include <weft/core/tensor.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include <weft/core/tensor.hpp>
 
 #include <algorithm>
 #include <cstdint>

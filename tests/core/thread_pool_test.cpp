@@ -1,8 +1,7 @@
-#include <weft/core/thread_pool.hpp>
-
 #include "support/catch.hpp"
 #include "support/executors.hpp"
 #include "support/message.hpp"
+#include <weft/core/thread_pool.hpp>
 
 #include <atomic>
 #include <thread>
@@ -45,7 +44,8 @@ TEST_CASE("runs within and beside another run are done by their own thread", "[e
   std::atomic<int> wrong{0};
   for (int u = 0; u < 4; ++u)
     users.emplace_back([&] {
-      for (int round = 0; round < 100; ++round) wrong += sum_of_squares_in_parallel(pool, 20) != 2470;
+      for (int round = 0; round < 100; ++round)
+        wrong += sum_of_squares_in_parallel(pool, 20) != 2470;
     });
   for (std::thread& user : users) user.join();
   CHECK(wrong == 0);

@@ -1,6 +1,5 @@
-#include <weft/core/transpose.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/transpose.hpp>
 
 using namespace weft;
 using namespace weft::detail;

@@ -1,7 +1,6 @@
-#include <weft/core/view.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include <weft/core/view.hpp>
 
 #include <numeric>
 #include <type_traits>

@@ -1,7 +1,6 @@
-#include <weft/interop/eigen.hpp>
-
 #include "support/catch.hpp"
 #include "support/message.hpp"
+#include <weft/interop/eigen.hpp>
 
 #include <type_traits>
 #include <vector>
@@ -32,9 +31,7 @@ void check_same_elements(const M& m, const View<T, 2>& v) {
 }
 
 template <class X>
-constexpr bool kViewable = requires(X&& x) {
-  view_of(std::forward<X>(x));
-};
+constexpr bool kViewable = requires(X&& x) { view_of(std::forward<X>(x)); };
 
 }  // namespace
 

@@ -23,7 +23,8 @@ inline std::vector<double> rope(std::vector<double> row, const std::vector<doubl
   return row;
 }
 
-/// Row p of the table in "Attention Is All You Need": sine and cosine of p / 10000^(2c / D) in turn.
+/// Row p of the table in "Attention Is All You Need": sine and cosine of p / 10000^(2c / D) in
+/// turn.
 inline std::vector<double> sinusoid(double position, std::size_t channels) {
   std::vector<double> row(channels, 0.0);
   for (std::size_t c = 0; c + 1 < channels; c += 2) {

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <weft/core/executor.hpp>
-
 #include "support/catch.hpp"
+#include <weft/core/executor.hpp>
 
 #include <atomic>
 #include <vector>

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <weft/core/math.hpp>
-
 #include "reference/elementwise.hpp"
+#include <weft/core/math.hpp>
 
 #include <array>
 #include <cmath>

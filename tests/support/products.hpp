@@ -1,9 +1,8 @@
 #pragma once
 
-#include <weft/core/dtype.hpp>
-
 #include "reference/gemm.hpp"
 #include "support/values.hpp"
+#include <weft/core/dtype.hpp>
 
 #include <array>
 #include <vector>
@@ -55,8 +54,9 @@ inline reference::Matrix magnitudes(reference::Matrix m) {
 }
 
 /// Largest error of a computed product in units of the bound for it: rounding of K products and
-/// sums in `Sum`, and of the result in `S`,  (K + 4) eps(Sum) sum |a b| + eps(S) |c|. operand_epsilon is
-/// that of operands that are rounded before they are multiplied. NaN counts as infinite.
+/// sums in `Sum`, and of the result in `S`,  (K + 4) eps(Sum) sum |a b| + eps(S) |c|.
+/// operand_epsilon is that of operands that are rounded before they are multiplied. NaN counts as
+/// infinite.
 template <class Sum, class S>
 double error_in_bounds(const weft::View<S, 2>& got, const reference::Matrix& a,
                        const reference::Matrix& b, double operand_epsilon = 0) {
@@ -67,10 +67,10 @@ double error_in_bounds(const weft::View<S, 2>& got, const reference::Matrix& a,
   double worst = 0;
   for (weft::Index m = 0; m < a.rows; ++m)
     for (weft::Index n = 0; n < b.cols; ++n) {
-      const double bound = (sum_epsilon + 2 * operand_epsilon) * scale(m, n) +
-                           static_cast<double>(std::numeric_limits<S>::epsilon()) *
-                               std::abs(exact(m, n)) +
-                           std::numeric_limits<float>::min();
+      const double bound =
+          (sum_epsilon + 2 * operand_epsilon) * scale(m, n) +
+          static_cast<double>(std::numeric_limits<S>::epsilon()) * std::abs(exact(m, n)) +
+          std::numeric_limits<float>::min();
       const double error = std::abs(static_cast<double>(got(m, n)) - exact(m, n)) / bound;
       worst = error <= worst ? worst : (std::isnan(error) ? HUGE_VAL : error);
     }

@@ -7,8 +7,7 @@
 #if defined(__cpp_exceptions)
 #include <stdexcept>
 #elif !defined(WEFT_ON_ERROR)
-#error \
-    "weft without exceptions: define WEFT_ON_ERROR(message), which must not return, before weft"
+#error "weft without exceptions: define WEFT_ON_ERROR(message), which must not return, before weft"
 #endif
 
 namespace weft {

@@ -14,9 +14,9 @@
 /// and a right operand that stays the same is packed once: `PackedMatrix` in place of B.
 ///
 /// Element types: float, bf16 and fp16 in any mixture, with products and sums in float; double, or
-/// double with float, in double. C is rounded once, when it is stored. All strides are accepted; the
-/// order in memory decides how operands are packed and makes little difference to the speed, except
-/// that columns of C that are not adjacent are stored one element at a time.
+/// double with float, in double. C is rounded once, when it is stored. All strides are accepted;
+/// the order in memory decides how operands are packed and makes little difference to the speed,
+/// except that columns of C that are not adjacent are stored one element at a time.
 ///
 /// C is overwritten (AddResidual{c} accumulates) and must not overlap A, B or what the epilogue
 /// reads, with that one exception. K = 0 stores epilogue(0); M = 0 and N = 0 do nothing. Results do
@@ -30,8 +30,8 @@ namespace detail {
 
 /// What products of two storage types are computed in.
 template <class SA, class SB>
-using ProductType = std::conditional_t<std::is_same_v<SA, double> || std::is_same_v<SB, double>,
-                                       double, float>;
+using ProductType =
+    std::conditional_t<std::is_same_v<SA, double> || std::is_same_v<SB, double>, double, float>;
 
 template <class S>
 void require_data(const char* name, const View<S, 2>& view) {

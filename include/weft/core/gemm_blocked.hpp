@@ -13,10 +13,10 @@
 ///         for a panel of B            stays in L2; the next one is fetched meanwhile
 ///           for a row tile            one register tile of C
 ///
-/// Per step of the depth a tile of 14 x 32 floats needs 46 numbers and takes 14 cycles at the rate of
-/// two multiply-adds: 13 bytes per cycle, which L2 sustains. B comes from memory once per chunk, 128
-/// bytes in as many cycles as the chunk has rows, and C is read and written once per pass.
-/// So the floor is 2 M N K / peak, or bytes(B) / bandwidth where M is a few tiles.
+/// Per step of the depth a tile of 14 x 32 floats needs 46 numbers and takes 14 cycles at the rate
+/// of two multiply-adds: 13 bytes per cycle, which L2 sustains. B comes from memory once per chunk,
+/// 128 bytes in as many cycles as the chunk has rows, and C is read and written once per pass. So
+/// the floor is 2 M N K / peak, or bytes(B) / bandwidth where M is a few tiles.
 ///
 /// Tasks are cut by shape alone, and every element of C is summed in the same order whoever runs
 /// its task.
@@ -56,7 +56,8 @@ PackedRowTiles<K> pack_chunk(const View<const S, 2>& a, const Context& ctx) {
   ctx.parallel(ceil_div(tiles, kTilesAtOnce), [&](Index task, Arena&) {
     const Index end = std::min(tiles, (task + 1) * kTilesAtOnce);
     for (Index i = task * kTilesAtOnce; i < end; ++i)
-      K::pack_tile(a.slice(0, i * height, std::min(height, rows - i * height)), packed + i * stride);
+      K::pack_tile(a.slice(0, i * height, std::min(height, rows - i * height)),
+                   packed + i * stride);
   });
   return {packed, stride, rows, height};
 }
@@ -269,8 +270,8 @@ void multiply_rows(const View<const SA, 2>& a, const B& b, Index panel0, Index p
 
 /// C = epilogue(A B), B packed beforehand; the shapes fit and C is not empty.
 template <class K, class SA, class S, class E>
-void multiply_packed(const View<const SA, 2>& a, const typename K::Element* b,
-                     const View<S, 2>& c, const E& epilogue, const Context& ctx) {
+void multiply_packed(const View<const SA, 2>& a, const typename K::Element* b, const View<S, 2>& c,
+                     const E& epilogue, const Context& ctx) {
   multiply_rows<K>(a, ConstantPanels<K>{b, K::depth(a.extent(1))}, 0,
                    ceil_div(c.extent(1), K::kCols), c, 0, epilogue, ctx);
 }

@@ -56,11 +56,12 @@ struct FmaKernel {
 
   static void multiply(Index rows, Index depth, const T* a, const T* panel, T* c, Index ldc,
                        bool accumulate, PrefetchAhead prefetch) noexcept {
-    using Tile = void (*)(Index, const T*, const T*, Index, T*, Index, bool, PrefetchAhead) noexcept;
+    using Tile =
+        void (*)(Index, const T*, const T*, Index, T*, Index, bool, PrefetchAhead) noexcept;
     static constexpr auto kTiles = []<int... I>(std::integer_sequence<int, I...>) {
-      return std::array<Tile, sizeof...(I)>{register_tile<A, I == 0 ? 1 : 2 * I, kTileVectors,
-                                                          BlockedRows<kWidth<T, A>>, T, MultiplyAdd<T, A>,
-                                                          PrefetchAhead>...};
+      return std::array<Tile, sizeof...(I)>{
+          register_tile < A, I == 0 ? 1 : 2 * I, kTileVectors, BlockedRows<kWidth<T, A>>, T,
+          MultiplyAdd<T, A>, PrefetchAhead > ...};
     }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
     kTiles[static_cast<std::size_t>(touched(rows) / 2)](depth, a, panel, kCols, c, ldc, accumulate,
                                                         prefetch);

@@ -24,7 +24,8 @@ namespace weft::detail {
 /// them, and is zero for n >= count. depth, count <= W.
 template <class A, class S, class T>
 [[gnu::always_inline]] inline void load_block(const S* source, Index stride, Index depth,
-                                              Index count, Vec<T, A> (&block)[kWidth<T, A>]) noexcept {
+                                              Index count,
+                                              Vec<T, A> (&block)[kWidth<T, A>]) noexcept {
   constexpr Index W = kWidth<T, A>;
   if (depth == W && count == W) {
 #pragma GCC unroll 16
@@ -42,8 +43,9 @@ void copy_panel(const S* b, Index stride_k, Index depth, Index cols, T* panel) n
   constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
   for (Index k = 0; k < depth; ++k, b += stride_k, panel += NR)
     for (Index n = 0; n < NR; n += W)
-      store<A>(panel + n, cols >= n + W ? load_as<T, A>(b + n)
-                                        : load_as_partial<T, A>(b + n, std::max<Index>(cols - n, 0)));
+      store<A>(panel + n, cols >= n + W
+                              ? load_as<T, A>(b + n)
+                              : load_as_partial<T, A>(b + n, std::max<Index>(cols - n, 0)));
 }
 
 /// Columns whose elements are adjacent.

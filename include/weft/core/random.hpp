@@ -133,14 +133,10 @@ inline SineCosine turn(std::uint32_t w) noexcept {
   for (const double c : {-1. / 3628800, 1. / 40320, -1. / 720, 1. / 24, -1. / 2, 1.})
     cosine = std::fma(cosine, z, c);
   switch (quarter & 3u) {
-    case 0:
-      return {sine, cosine};
-    case 1:
-      return {cosine, -sine};
-    case 2:
-      return {-sine, -cosine};
-    default:
-      return {-cosine, sine};
+    case 0: return {sine, cosine};
+    case 1: return {cosine, -sine};
+    case 2: return {-sine, -cosine};
+    default: return {-cosine, sine};
   }
 }
 

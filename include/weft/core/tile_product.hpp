@@ -42,8 +42,8 @@ struct RowCut {
         height(tiles == 0 ? 0 : tile_rows_for(ceil_div(rows, tiles))) {}
 };
 
-/// Rows in blocks of `Steps` along the depth, a power of two: the rows of a block follow one another,
-/// so that packing them is a copy and one address serves all of them.
+/// Rows in blocks of `Steps` along the depth, a power of two: the rows of a block follow one
+/// another, so that packing them is a copy and one address serves all of them.
 template <Index Steps>
 struct BlockedRows {
   template <class T, int R>
@@ -140,8 +140,8 @@ void register_tile_of(int rows, Index depth, const typename Op::Element* a,
                                                               accumulate);
 }
 
-/// C[rows x cols] (+)= A B for one block of rows: B is read in place, row-major, `cols` a multiple of
-/// the vector. Columns go in register tiles of two vectors and, at the end, one.
+/// C[rows x cols] (+)= A B for one block of rows: B is read in place, row-major, `cols` a multiple
+/// of the vector. Columns go in register tiles of two vectors and, at the end, one.
 template <class A, class Rows, class T, class Op = MultiplyAdd<T, A>>
 void row_block_product(int rows, Index cols, Index depth, const typename Op::Element* a,
                        const typename Op::Element* b, Index ldb, T* c, Index ldc,

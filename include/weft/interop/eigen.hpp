@@ -52,9 +52,8 @@ concept EigenDense =
       e.data();
       e.rowStride();
       e.colStride();
-    } &&
-    (std::is_lvalue_reference_v<E> ||
-     !std::derived_from<E, Eigen::PlainObjectBase<std::remove_cvref_t<E>>>);
+    } && (std::is_lvalue_reference_v<E> ||
+          !std::derived_from<E, Eigen::PlainObjectBase<std::remove_cvref_t<E>>>);
 
 /// A matrix as a view of rank 2.
 template <EigenDense E>
@@ -78,8 +77,8 @@ auto eigen_map(const View<T, 2>& view) {
   using Matrix =
       Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
-  require(view.stride(0) >= 0 && view.stride(1) >= 0, "eigen_map: the strides are ",
-          view.stride(0), " and ", view.stride(1), ", and Eigen takes no negative ones");
+  require(view.stride(0) >= 0 && view.stride(1) >= 0, "eigen_map: the strides are ", view.stride(0),
+          " and ", view.stride(1), ", and Eigen takes no negative ones");
   return Eigen::Map<detail::ConstAs<T, Matrix>, Eigen::Unaligned, Stride>(
       view.data(), view.extent(0), view.extent(1), Stride(view.stride(0), view.stride(1)));
 }

@@ -9,7 +9,7 @@ namespace weft::math {
 /// A register of floats or doubles.
 template <class V>
 concept FloatBatch = std::same_as<V, xsimd::batch<typename V::value_type, typename V::arch_type>> &&
-    std::floating_point<typename V::value_type>;
+                     std::floating_point<typename V::value_type>;
 
 namespace detail {
 
