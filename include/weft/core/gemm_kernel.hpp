@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/core/pack.hpp>
+#include <weft/core/view.hpp>
 
 #include <array>
 
