@@ -1,6 +1,8 @@
 #include "golden/metadata.hpp"
 #include "golden/registry.hpp"
 #include <weft/attention/softmax.hpp>
+#include <weft/core/activation.hpp>
+#include <weft/core/gemm.hpp>
 #include <weft/layer/norm.hpp>
 
 // softmax/norms_adaln
@@ -63,15 +65,42 @@ void check_qk_norms(Case& c, const SafetensorsFile& file, const std::string& nam
   check(".qk_l2_out", L2Norm<T>{}, L2Norm<T>{}, scale);
 }
 
+/// y = x W^T + b, all of them tensors of the case.
+template <class T>
+Tensor<T, 2> linear(const SafetensorsFile& file, const Tensor<T, 2>& x, const std::string& weight,
+                    const std::string& bias) {
+  const auto w = file.read<T, 2>(weight);
+  const auto b = file.read<T, 1>(bias);
+  auto y = unwritten<T, 2>({x.extent(0), w.extent(0)});
+  gemm(x, w.view().transpose(0, 1), y, Bias{b.view()});
+  return y;
+}
+
+/// mod = W silu(c) + b, and with a low-rank part W2 (W1 silu(c) + b1) + b2 + Wg silu(c) + bg.
+template <class T>
+void check_modulations(Case& c, const SafetensorsFile& file, const std::string& name,
+                       const Tensor<T, 3>& x) {
+  auto condition = file.read<T, 2>(name + ".c");
+  for (T& value : condition.span()) value = Silu{}(Vec<T>(value)).get(0);
+  const auto mod = linear(file, condition, name + ".adaln_W", name + ".adaln_b");
+  c.compare("adaln_mod", mod, file.read<double, 2>(name + ".adaln_mod"));
+  check_modulate(c, file, name + ".adaln_msa", x, mod, 0);
+  check_modulate(c, file, name + ".adaln_mlp", x, mod, 1);
+
+  const auto inner = linear(file, condition, name + ".lora_W1", name + ".lora_b1");
+  auto low_rank = linear(file, inner, name + ".lora_W2", name + ".lora_b2");
+  const auto global = linear(file, condition, name + ".global_W", name + ".global_b");
+  for (Index i = 0; i < low_rank.size(); ++i) low_rank.data()[i] += global.data()[i];
+  c.compare("lora_mod", low_rank, file.read<double, 2>(name + ".lora_mod"));
+  check_modulate(c, file, name + ".lora_msa", x, low_rank, 0);
+}
+
 template <class T>
 void run_norms_case(Case& c, const SafetensorsFile& file, const std::string& name) {
   const auto x = file.read<T, 3>(name + ".x");
   check_norms(c, file, name, x);
   check_qk_norms<T>(c, file, name);
-  const auto mod = file.read<T, 2>(name + ".adaln_mod");
-  check_modulate(c, file, name + ".adaln_msa", x, mod, 0);
-  check_modulate(c, file, name + ".adaln_mlp", x, mod, 1);
-  check_modulate(c, file, name + ".lora_msa", x, file.read<T, 2>(name + ".lora_mod"), 0);
+  check_modulations(c, file, name, x);
 }
 
 void run_norms(const SafetensorsFile& file, Report& report) {
