@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/core/gemm_blocked.hpp>
+#include <weft/core/gemv.hpp>
 #include <weft/core/packed_matrix.hpp>
 
 /// Matrix product.
@@ -71,6 +71,10 @@ void gemm(const LA& left, const LB& right, LC&& out, const E& epilogue,
   detail::check_gemm<SA>(a, b.extent(0), b.extent(1), c, epilogue);
   detail::require_data("b", b);
   if (c.empty()) return;
+  if (a.extent(0) <= detail::kGemvRows && b.stride(0) == 1)
+    return detail::dot_gemv<T, A, SA, SB>(a, b, c, epilogue, ctx);
+  if (a.extent(0) <= detail::kGemvRows && b.stride(1) == 1)
+    return detail::axpy_gemv<T, A, SA, SB>(a, b, c, epilogue, ctx);
   detail::multiply_plain<detail::FmaKernel<T, A>, SA, SB>(a, b, c, epilogue, ctx);
 }
 
@@ -92,6 +96,9 @@ void gemm(const LA& left, const PackedMatrix<T, A>& b, LC&& out, const E& epilog
   static_assert(Epilogue<E, T, A>, "gemm: the epilogue is no function of a register of the sums");
   detail::check_gemm<SA>(a, b.depth(), b.cols(), c, epilogue);
   if (c.empty()) return;
+  if (a.extent(0) == 1)
+    return detail::panel_gemv<detail::PanelStep<T, A>, T, A, SA>(a, b.data(), b.depth(), 1, c,
+                                                                 epilogue, ctx);
   detail::multiply_packed<detail::FmaKernel<T, A>, SA>(a, b.data(), c, epilogue, ctx);
 }
 

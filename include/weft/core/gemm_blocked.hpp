@@ -86,11 +86,10 @@ struct ConstantPanels {
     return {data + ((panel0 - first) * depth + k) * K::kCols, depth * K::kCols};
   }
 
-  /// What tile i of `tiles` fetches of a panel: its share of every step.
-  PrefetchAhead fetch(Index panel, Index k, Index steps, Index i, Index tiles) const noexcept {
-    const Index share = ceil_div(K::kCols * Index{sizeof(Element)}, tiles);
-    const auto* from = data + ((panel - first) * depth + k) * K::kCols;
-    return {reinterpret_cast<const char*>(from) + i * steps * share, share};
+  /// Bytes that are worth fetching before they are used, for each step of the depth.
+  static constexpr Index kFetched = K::kCols * Index{sizeof(Element)};
+  const Element* fetched(Index panel, Index k) const noexcept {
+    return data + ((panel - first) * depth + k) * K::kCols;
   }
 };
 
@@ -124,33 +123,35 @@ struct PackedOnUse {
     return {to, depth * K::kCols};
   }
 
-  PrefetchAhead fetch(Index, Index, Index, Index, Index) const noexcept {
-    return {reinterpret_cast<const char*>(b.data()), 0};
-  }
+  static constexpr Index kFetched = 0;  // packing has brought it to L2
 };
 
-/// Accumulators through the epilogue into C: the `rows` x `cols` elements from (row, col) on.
+/// A register of sums through the epilogue into C: the elements from (row, col) on.
+template <class A, class V, class S, class E>
+[[gnu::always_inline]] inline void store_lanes(const V& sums, const View<S, 2>& c, Index row,
+                                               Index col, Index lanes, const E& epilogue) noexcept {
+  constexpr Index W = static_cast<Index>(V::size);
+  const V v = epilogue(sums, row, col, lanes);
+  S* to = c.pointer(row, col);
+  if (c.stride(1) == 1) {
+    if (lanes == W) return store_as<A>(to, v);
+    return store_as_partial<A>(to, v, lanes);
+  }
+  alignas(64) typename V::value_type out[W];
+  v.store_aligned(out);
+  for (Index i = 0; i < lanes; ++i) to[i * c.stride(1)] = static_cast<S>(out[i]);
+}
+
+/// The sums of one tile: the `rows` x `cols` elements of C from (row, col) on.
 template <class K, class S, class E>
 void store_tile(const typename K::Sum* sums, const View<S, 2>& c, Index row, Index col, Index rows,
                 Index cols, const E& epilogue) noexcept {
   using A = typename K::Arch;
-  using V = Vec<typename K::Sum, A>;
-  constexpr Index W = static_cast<Index>(V::size);
+  constexpr Index W = kWidth<typename K::Sum, A>;
   for (Index r = 0; r < rows; ++r)
-    for (Index n = 0; n < cols; n += W) {
-      const Index lanes = std::min(W, cols - n);
-      const V v = epilogue(load<A>(sums + r * K::kCols + n), row + r, col + n, lanes);
-      S* to = c.pointer(row + r, col + n);
-      if (c.stride(1) != 1) {
-        alignas(64) typename K::Sum out[W];
-        v.store_aligned(out);
-        for (Index i = 0; i < lanes; ++i) to[i * c.stride(1)] = static_cast<S>(out[i]);
-      } else if (lanes == W) {
-        store_as<A>(to, v);
-      } else {
-        store_as_partial<A>(to, v, lanes);
-      }
-    }
+    for (Index n = 0; n < cols; n += W)
+      store_lanes<A>(load<A>(sums + r * K::kCols + n), c, row + r, col + n, std::min(W, cols - n),
+                     epilogue);
 }
 
 /// The product of a range of row tiles and of panels over the whole depth: what a task computes.
@@ -178,22 +179,27 @@ struct BlockProduct {
       Arena::Frame frame(arena);
       const Index steps = std::min(pass, depth - k);
       const PackedPanels<K> block = b.block(panel0, panels, k, steps, arena);
-      for (Index j = 0; j < panels; ++j)
-        for (Index i = 0; i < tiles; ++i)
+      for (Index j = 0; j < panels; ++j) {
+        PrefetchAhead ahead{next(panel0 + j, k, panel0, panel1, block.data),
+                            ceil_div(B::kFetched, tiles)};
+        for (Index i = 0; i < tiles; ++i, ahead.next += steps * ahead.step)
           tile(tile0 + i, panel0 + j, k, steps, block.data + j * block.stride,
-               sums + (pass == depth ? 0 : (j * tiles + i) * kTileSize),
-               next(panel0 + j, k, panel0, panel1, i, tiles));
+               sums + (pass == depth ? 0 : (j * tiles + i) * kTileSize), ahead);
+      }
       k += pass;
     } while (k < depth);
   }
 
  private:
-  /// While panel j is multiplied, the one after it in the order of the loops is fetched.
-  PrefetchAhead next(Index j, Index k, Index panel0, Index panel1, Index i, Index tiles) const {
-    const bool again = k + pass < depth;
-    const Index steps = std::min(pass, depth - k);
-    if (j + 1 < panel1) return b.fetch(j + 1, k, steps, i, tiles);
-    return again ? b.fetch(panel0, k + pass, steps, i, tiles) : b.fetch(panel1, 0, steps, i, tiles);
+  /// What comes after panel j in the order of the loops: every tile fetches its share of it.
+  const char* next(Index j, Index k, Index panel0, Index panel1,
+                   const typename K::Element* block) const {
+    const auto* at = block;
+    if constexpr (B::kFetched != 0)
+      at = j + 1 < panel1     ? b.fetched(j + 1, k)
+           : k + pass < depth ? b.fetched(panel0, k + pass)
+                              : b.fetched(panel1, 0);
+    return reinterpret_cast<const char*>(at);
   }
 
   void tile(Index i, Index j, Index k, Index steps, const typename K::Element* panel, Sum* sums,

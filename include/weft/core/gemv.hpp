@@ -1,0 +1,209 @@
+#pragma once
+
+#include <weft/core/gemm_blocked.hpp>
+
+/// Products with one row of A, or a few: y = x B. Every element of B is used once, so its bytes
+/// over the bandwidth of where it lies are the floor, and all that matters is to keep that busy:
+/// several streams of B at a time, at least eight sums in flight (a multiply-add takes four cycles
+/// and two start in each), and B is not packed.
+///
+///   B packed            4 panels at a time                                   panel_gemv
+///   columns adjacent    a register of columns of B at a time, summed across  dot_gemv
+///   rows adjacent       8 rows at a time, added to a y that stays in L1      axpy_gemv
+namespace weft::detail {
+
+/// Rows of A up to which a plain B is not packed, but gone through once per row while it is in L2.
+inline constexpr Index kGemvRows = 4;
+
+/// B that one task reads.
+inline constexpr Index kGemvTaskBytes = 1 << 20;
+
+/// A row of A as adjacent elements of T: in place where it is, else copied, with zeros up to
+/// `size`.
+template <class T, class S>
+const T* dense_row(const View<const S, 2>& a, Index row, Index size, Arena& arena) {
+  if constexpr (std::is_same_v<S, T>)
+    if (a.stride(1) == 1 && a.extent(1) == size) return a.pointer(row);
+  T* to = arena.take<T>(size);
+  for (Index k = 0; k < size; ++k) to[k] = k < a.extent(1) ? static_cast<T>(a(row, k)) : T(0);
+  return to;
+}
+
+/// One step along the depth of a panel: elements of T and one number of x each.
+template <class T, class A>
+struct PanelStep {
+  using Element = T;
+  using V = Vec<T, A>;
+
+  struct X {
+    V value;
+    explicit X(const T* x, Index k) noexcept : value(x[k]) {}
+  };
+  [[gnu::always_inline]] static V add(const X& x, const T* b, const V& sum) noexcept {
+    return mul_add(x.value, load<A>(b), sum);
+  }
+};
+
+/// y over NP panels, the depth in P interleaved sums: NP * P = 4.
+template <class Step, int NP, int P, class T, class A, class S, class E>
+void panels_gemv(const T* x, const typename Step::Element* b, Index stride, Index depth,
+                 const View<S, 2>& c, Index col, const E& epilogue) noexcept {
+  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
+  Vec<T, A> sums[P][NP][kTileVectors];
+  for (auto& phase : sums)
+    for (auto& panel : phase)
+      for (auto& v : panel) v = Vec<T, A>(T(0));
+  const auto step = [&](Index k, int phase) [[gnu::always_inline]] {
+    const typename Step::X xk(x, k);
+#pragma GCC unroll 4
+    for (int p = 0; p < NP; ++p)
+#pragma GCC unroll 2
+      for (int v = 0; v < kTileVectors; ++v)
+        sums[phase][p][v] = Step::add(xk, b + p * stride + k * NR + v * W, sums[phase][p][v]);
+  };
+  Index k = 0;
+  for (; k + P <= depth; k += P)
+#pragma GCC unroll 4
+    for (int phase = 0; phase < P; ++phase) step(k + phase, phase);
+  for (; k < depth; ++k) step(k, 0);
+  for (int p = 0; p < NP; ++p)
+    for (int v = 0; v < kTileVectors; ++v) {
+      const Index n = col + p * NR + v * W;
+      for (int phase = 1; phase < P; ++phase) sums[0][p][v] += sums[phase][p][v];
+      if (n < c.extent(1))
+        store_lanes<A>(sums[0][p][v], c, 0, n, std::min(W, c.extent(1) - n), epilogue);
+    }
+}
+
+/// C[1, N] = epilogue(x B), B packed with `depth` elements a column.
+template <class Step, class T, class A, class SA, class S, class E>
+void panel_gemv(const View<const SA, 2>& a, const typename Step::Element* b, Index depth,
+                Index numbers, const View<S, 2>& c, const E& epilogue, const Context& ctx) {
+  constexpr Index NR = kTileCols<T, A>;
+  Arena::Frame frame(ctx.arena());
+  const T* x = dense_row<T>(a, 0, depth * numbers, ctx.arena());
+  const Index stride = depth * NR, panels = ceil_div(c.extent(1), NR);
+  const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof *b};
+  const Index block = std::max<Index>(4, kGemvTaskBytes / panel_bytes / 4 * 4);
+  ctx.parallel(ceil_div(panels, block), [&](Index task, Arena&) {
+    const Index end = std::min((task + 1) * block, panels);
+    Index j = task * block;
+    const auto run = [&]<int NP>(std::integral_constant<int, NP>) {
+      for (; j + NP <= end; j += NP)
+        panels_gemv<Step, NP, 4 / NP, T, A>(x, b + j * stride, stride, depth, c, j * NR, epilogue);
+    };
+    run(std::integral_constant<int, 4>{});
+    run(std::integral_constant<int, 2>{});
+    run(std::integral_constant<int, 1>{});
+  });
+}
+
+/// Products of x with R columns of B, whose elements are adjacent: a register of partial sums each.
+template <int R, class A, class T, class S>
+void dot_columns(const T* x, const S* b, Index stride, Index depth, Vec<T, A>* sums) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  Vec<T, A> even[R], odd[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) even[r] = odd[r] = Vec<T, A>(T(0));
+  Index k = 0;
+  for (; k + 2 * W <= depth; k += 2 * W) {
+    const Vec<T, A> x0 = load<A>(x + k), x1 = load<A>(x + k + W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      even[r] = mul_add(x0, load_as<T, A>(b + r * stride + k), even[r]);
+      odd[r] = mul_add(x1, load_as<T, A>(b + r * stride + k + W), odd[r]);
+    }
+  }
+  for (; k < depth; k += W) {
+    const Index lanes = std::min(W, depth - k);
+    const Vec<T, A> xk = load_partial<A>(x + k, lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+      even[r] = mul_add(xk, load_as_partial<T, A>(b + r * stride + k, lanes), even[r]);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) sums[r] = even[r] + odd[r];
+}
+
+/// C = epilogue(A B) for a B whose columns are rows in memory, a register of them at a time.
+template <class T, class A, class SA, class SB, class S, class E>
+void dot_gemv(const View<const SA, 2>& a, const View<const SB, 2>& b, const View<S, 2>& c,
+              const E& epilogue, const Context& ctx) {
+  constexpr Index W = kWidth<T, A>;
+  constexpr int kGroup = static_cast<int>(std::min<Index>(W, kRegisters<A> / 4));
+  const Index depth = a.extent(1), cols = c.extent(1), stride = b.stride(1);
+  const Index block =
+      round_up(ceil_div(kGemvTaskBytes, std::max<Index>(depth, 1) * Index{sizeof(SB)}), W);
+  Arena::Frame frame(ctx.arena());
+  const T* x[kGemvRows];
+  for (Index m = 0; m < a.extent(0); ++m) x[m] = dense_row<T>(a, m, depth, ctx.arena());
+  ctx.parallel(ceil_div(cols, block), [&](Index task, Arena&) {
+    const Index end = std::min((task + 1) * block, cols);
+    for (Index n = task * block; n < end; n += W)
+      for (Index m = 0; m < a.extent(0); ++m) {
+        Vec<T, A> sums[W];
+        Index r = 0;
+        for (; r + kGroup <= std::min(W, end - n); r += kGroup)
+          dot_columns<kGroup, A>(x[m], b.pointer(0, n + r), stride, depth, sums + r);
+        for (; r < W; ++r)
+          if (n + r < end)
+            dot_columns<1, A>(x[m], b.pointer(0, n + r), stride, depth, sums + r);
+          else
+            sums[r] = Vec<T, A>(T(0));
+        store_lanes<A>(sum_rows(sums), c, m, n, std::min(W, end - n), epilogue);
+      }
+  });
+}
+
+/// y += x[0] b[0, :] + ... + x[R - 1] b[R - 1, :]
+template <int R, class A, class T, class S>
+void add_rows(const T* x, const S* b, Index stride, Index cols, T* y) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  Vec<T, A> xr[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) xr[r] = Vec<T, A>(x[r]);
+  Index n = 0;
+  for (; n + W <= cols; n += W) {
+    Vec<T, A> sum = load<A>(y + n);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) sum = mul_add(xr[r], load_as<T, A>(b + r * stride + n), sum);
+    store<A>(y + n, sum);
+  }
+  if (n == cols) return;
+  Vec<T, A> sum = load_partial<A>(y + n, cols - n);
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+    sum = mul_add(xr[r], load_as_partial<T, A>(b + r * stride + n, cols - n), sum);
+  store_partial<A>(y + n, sum, cols - n);
+}
+
+/// C = epilogue(A B) for a B with adjacent rows, eight of them at a time.
+template <class T, class A, class SA, class SB, class S, class E>
+void axpy_gemv(const View<const SA, 2>& a, const View<const SB, 2>& b, const View<S, 2>& c,
+               const E& epilogue, const Context& ctx) {
+  constexpr Index W = kWidth<T, A>, kRows = 8;
+  const Index depth = a.extent(1), stride = b.stride(0), rows = a.extent(0);
+  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(SB)};
+  // Columns of a task: long runs of memory, and a y for every row that fits in L1.
+  const Index block = std::clamp<Index>(round_up(kGemvTaskBytes / row_bytes, W), 256, 2048);
+  Arena::Frame frame(ctx.arena());
+  const T* x[kGemvRows];
+  for (Index m = 0; m < rows; ++m) x[m] = dense_row<T>(a, m, depth, ctx.arena());
+  ctx.parallel(ceil_div(c.extent(1), block), [&](Index task, Arena& arena) {
+    const Index col = task * block, cols = std::min(block, c.extent(1) - col);
+    T* y = arena.take<T>(rows * block);
+    std::fill_n(y, rows * block, T(0));
+    for (Index k = 0; k < depth; k += kRows)
+      for (Index m = 0; m < rows; ++m)
+        if (k + kRows <= depth)
+          add_rows<kRows, A>(x[m] + k, b.pointer(k, col), stride, cols, y + m * block);
+        else
+          for (Index i = k; i < depth; ++i)
+            add_rows<1, A>(x[m] + i, b.pointer(i, col), stride, cols, y + m * block);
+    for (Index m = 0; m < rows; ++m)
+      for (Index n = 0; n < cols; n += W)
+        store_lanes<A>(load<A>(y + m * block + n), c, m, col + n, std::min(W, cols - n), epilogue);
+  });
+}
+
+}  // namespace weft::detail
