@@ -48,6 +48,7 @@ const bench::Rows rows([] {
   for (const GemmCase& g : bench::kGemmCases) {
     if (g.type == Type::f32) add<float, float>(g);
     if (g.type == Type::f64) add<double, double>(g);
+    if (g.type == Type::bf16) add<weft::bf16, float>(g);
   }
 });
 

@@ -55,6 +55,19 @@ void add(const SoftmaxCase& c) {
   if (c.threads == 1) add_unfused<S>(c);
 }
 
+/// A causal window over a long sequence: the time of what it shows, not of N x N.
+void add_window(Index queries, Index left) {
+  const SoftmaxCase c{.queries = queries};
+  const double pairs = static_cast<double>((left + 1) * queries - left * (left + 1) / 2);
+  Row{.name = bench::row_name("softmax/window/forward/f32" + c.sizes(), {{"left", left}}),
+      .flops = 4 * pairs * static_cast<double>(c.heads * c.key_dim)}
+      .add([=](const weft::Context& context) {
+        return [=, &context, t = Tensors<float>(c)]() mutable {
+          weft::forward(weft::Softmax(weft::Window{left, 0}), t.q, t.k, t.v, t.out, context);
+        };
+      });
+}
+
 /// Sequences of these lengths laid end to end. Same work per pair of tokens whatever the lengths:
 /// GFLOP/s of rows with the same heads can be compared.
 void add_ragged(const char* variant, const std::vector<Index>& lengths) {
@@ -93,6 +106,7 @@ const bench::Rows rows([] {
     if (c.storage == Storage::bf16) add<weft::bf16>(c);
     if (c.storage == Storage::bf16_products) add<weft::bf16, weft::Bf16Products>(c);
   }
+  add_window(4096, 255);
   // 17 to 512 tokens, and as many tokens in sequences of one length.
   std::vector<Index> mixed;
   for (Index i = 0; i < 32; ++i) mixed.push_back(17 + i * i * 495 / 961);

@@ -13,10 +13,11 @@
 ///
 /// and a right operand that stays the same is packed once: `PackedMatrix` in place of B.
 ///
-/// Element types: float, bf16 and fp16 in any mixture, with products and sums in float; double, or
-/// double with float, in double. C is rounded once, when it is stored. All strides are accepted;
-/// the order in memory decides how operands are packed and makes little difference to the speed,
-/// except that columns of C that are not adjacent are stored one element at a time.
+/// Element types: float, bf16 and fp16 in any mixture, with products and sums in float (those of
+/// two bf16 by AMX or AVX-512 BF16 where the target has them); double, or double with float, in
+/// double. C is rounded once, when it is stored. All strides are accepted; the order in memory
+/// decides how operands are packed and makes little difference to the speed, except that columns of
+/// C that are not adjacent are stored one element at a time.
 ///
 /// C is overwritten (AddResidual{c} accumulates) and must not overlap A, B or what the epilogue
 /// reads, with that one exception. K = 0 stores epilogue(0); M = 0 and N = 0 do nothing. Results do
@@ -75,7 +76,11 @@ void gemm(const LA& left, const LB& right, LC&& out, const E& epilogue,
     return detail::dot_gemv<T, A, SA, SB>(a, b, c, epilogue, ctx);
   if (a.extent(0) <= detail::kGemvRows && b.stride(1) == 1)
     return detail::axpy_gemv<T, A, SA, SB>(a, b, c, epilogue, ctx);
-  detail::multiply_plain<detail::FmaKernel<T, A>, SA, SB>(a, b, c, epilogue, ctx);
+  if constexpr (std::is_same_v<SA, bf16> && std::is_same_v<SB, bf16> && detail::kBf16Unit<A>)
+    detail::with_bf16_kernel<A>(
+        [&]<class K>(const K&) { detail::multiply_plain<K, SA, SB>(a, b, c, epilogue, ctx); });
+  else
+    detail::multiply_plain<detail::FmaKernel<T, A>, SA, SB>(a, b, c, epilogue, ctx);
 }
 
 /// C = A B.
@@ -93,13 +98,17 @@ void gemm(const LA& left, const PackedMatrix<T, A>& b, LC&& out, const E& epilog
   const auto a = view_of(left);
   const auto c = view_of(out);
   using SA = typename decltype(a)::value_type;
-  static_assert(Epilogue<E, T, A>, "gemm: the epilogue is no function of a register of the sums");
+  using Kernel = typename PackedMatrix<T, A>::Kernel;
+  static_assert(Epilogue<E, typename Kernel::Sum, A>,
+                "gemm: the epilogue is no function of a register of the sums");
   detail::check_gemm<SA>(a, b.depth(), b.cols(), c, epilogue);
   if (c.empty()) return;
-  if (a.extent(0) == 1)
-    return detail::panel_gemv<detail::PanelStep<T, A>, T, A, SA>(a, b.data(), b.depth(), 1, c,
-                                                                 epilogue, ctx);
-  detail::multiply_packed<detail::FmaKernel<T, A>, SA>(a, b.data(), c, epilogue, ctx);
+  if (a.extent(0) == 1) return detail::panel_gemv<Kernel, SA>(a, b.data(), c, epilogue, ctx);
+  if constexpr (std::is_same_v<T, bf16>)
+    detail::with_bf16_kernel<A>(
+        [&]<class K>(const K&) { detail::multiply_packed<K, SA>(a, b.data(), c, epilogue, ctx); });
+  else
+    detail::multiply_packed<Kernel, SA>(a, b.data(), c, epilogue, ctx);
 }
 
 /// C = A B, B packed beforehand.

@@ -9,16 +9,34 @@
 /// multiplies one register tile of them.
 ///
 ///   Sum, Element               type of the sums; what packed operands consist of
+///   Op                         one step along the depth on vectors: see register_tile
 ///   kRows, kCols, kDepthBlock  largest tile; elements of the depth that one pass over C takes
 ///   kNumbers, depth(k)         numbers in an element; elements that k numbers become
 ///   height(rows)               rows of all tiles but the last in a cut of `rows` rows
 ///   touched(rows)              rows that a tile of `rows` rows writes
 ///   tile_size(depth, rows)     elements to reserve for one packed tile of A
-///   pack_tile, pack_panels     operands, from views
+///   pack_tile, pack_panels     operands, from views; a packed tile of one row is that row
 ///   at(tile, rows, k)          element k of the depth in a packed tile of `rows` rows
 ///   multiply(...)              C[rows x kCols] (+)= A B
 ///   Session                    what a task holds while it multiplies
 namespace weft::detail {
+
+/// C[rows x 2 registers] (+)= A B on vectors, for rows up to kTileRows.
+template <class A, class T, class Op>
+void vector_tile(Index rows, Index depth, const typename Op::Element* a,
+                 const typename Op::Element* panel, T* c, Index ldc, bool accumulate,
+                 PrefetchAhead prefetch) noexcept {
+  using Element = typename Op::Element;
+  using Tile = void (*)(Index, const Element*, const Element*, Index, T*, Index, bool,
+                        PrefetchAhead) noexcept;
+  static constexpr auto kTiles = []<int... I>(std::integer_sequence<int, I...>) {
+    return std::array<Tile, sizeof...(I)>{
+        register_tile < A,  I == 0 ? 1 : 2 * I, kTileVectors, BlockedRows<kWidth<T, A>>, T, Op,
+        PrefetchAhead > ...};
+  }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
+  kTiles[static_cast<std::size_t>(tile_rows_for(rows) / 2)](depth, a, panel, kTileCols<T, A>, c,
+                                                            ldc, accumulate, prefetch);
+}
 
 /// Multiply-adds of T on vectors.
 template <class T, class A>
@@ -26,6 +44,7 @@ struct FmaKernel {
   using Arch = A;
   using Sum = T;
   using Element = T;
+  using Op = MultiplyAdd<T, A>;
   struct Session {};
 
   static constexpr Index kRows = kTileRows<A>;
@@ -57,15 +76,7 @@ struct FmaKernel {
 
   static void multiply(Index rows, Index depth, const T* a, const T* panel, T* c, Index ldc,
                        bool accumulate, PrefetchAhead prefetch) noexcept {
-    using Tile =
-        void (*)(Index, const T*, const T*, Index, T*, Index, bool, PrefetchAhead) noexcept;
-    static constexpr auto kTiles = []<int... I>(std::integer_sequence<int, I...>) {
-      return std::array<Tile, sizeof...(I)>{
-          register_tile < A, I == 0 ? 1 : 2 * I, kTileVectors, BlockedRows<kWidth<T, A>>, T,
-          MultiplyAdd<T, A>, PrefetchAhead > ...};
-    }(std::make_integer_sequence<int, kTileRows<A> / 2 + 1>{});
-    kTiles[static_cast<std::size_t>(touched(rows) / 2)](depth, a, panel, kCols, c, ldc, accumulate,
-                                                        prefetch);
+    vector_tile<A, T, Op>(rows, depth, a, panel, c, ldc, accumulate, prefetch);
   }
 };
 

@@ -29,72 +29,53 @@ const T* dense_row(const View<const S, 2>& a, Index row, Index size, Arena& aren
   return to;
 }
 
-/// One step along the depth of a panel: elements of T and one number of x each.
-template <class T, class A>
-struct PanelStep {
-  using Element = T;
-  using V = Vec<T, A>;
-
-  struct X {
-    V value;
-    explicit X(const T* x, Index k) noexcept : value(x[k]) {}
-  };
-  [[gnu::always_inline]] static V add(const X& x, const T* b, const V& sum) noexcept {
-    return mul_add(x.value, load<A>(b), sum);
-  }
-};
-
-/// y over NP panels, the depth in P interleaved sums: NP * P = 4.
-template <class Step, int NP, int P, class T, class A, class S, class E>
-void panels_gemv(const T* x, const typename Step::Element* b, Index stride, Index depth,
-                 const View<S, 2>& c, Index col, const E& epilogue) noexcept {
-  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
-  Vec<T, A> sums[P][NP][kTileVectors];
-  for (auto& phase : sums)
-    for (auto& panel : phase)
-      for (auto& v : panel) v = Vec<T, A>(T(0));
-  const auto step = [&](Index k, int phase) [[gnu::always_inline]] {
-    const typename Step::X xk(x, k);
+/// y over NP panels, summed along the depth in the order of a register tile: a row gives the same
+/// result whether it is multiplied alone or among others.
+template <class K, int NP, class S, class E>
+void panels_gemv(const typename K::Element* x, const typename K::Element* b, Index stride,
+                 Index depth, const View<S, 2>& c, Index col, const E& epilogue) noexcept {
+  using A = typename K::Arch;
+  using Op = typename K::Op;
+  using V = Vec<typename K::Sum, A>;
+  constexpr Index W = static_cast<Index>(V::size);
+  V sums[NP][kTileVectors];
+  for (auto& panel : sums)
+    for (V& v : panel) v = V(0);
+  for (Index k = 0; k < depth; ++k) {
+    const V xk = Op::broadcast(x + k);
 #pragma GCC unroll 4
     for (int p = 0; p < NP; ++p)
 #pragma GCC unroll 2
       for (int v = 0; v < kTileVectors; ++v)
-        sums[phase][p][v] = Step::add(xk, b + p * stride + k * NR + v * W, sums[phase][p][v]);
-  };
-  Index k = 0;
-  for (; k + P <= depth; k += P)
-#pragma GCC unroll 4
-    for (int phase = 0; phase < P; ++phase) step(k + phase, phase);
-  for (; k < depth; ++k) step(k, 0);
+        sums[p][v] = Op::apply(xk, Op::load(b + p * stride + k * K::kCols + v * W), sums[p][v]);
+  }
   for (int p = 0; p < NP; ++p)
     for (int v = 0; v < kTileVectors; ++v) {
-      const Index n = col + p * NR + v * W;
-      for (int phase = 1; phase < P; ++phase) sums[0][p][v] += sums[phase][p][v];
+      const Index n = col + p * K::kCols + v * W;
       if (n < c.extent(1))
-        store_lanes<A>(sums[0][p][v], c, 0, n, std::min(W, c.extent(1) - n), epilogue);
+        store_lanes<A>(sums[p][v], c, 0, n, std::min(W, c.extent(1) - n), epilogue);
     }
 }
 
-/// C[1, N] = epilogue(x B), B packed with `depth` elements a column.
-template <class Step, class T, class A, class SA, class S, class E>
-void panel_gemv(const View<const SA, 2>& a, const typename Step::Element* b, Index depth,
-                Index numbers, const View<S, 2>& c, const E& epilogue, const Context& ctx) {
-  constexpr Index NR = kTileCols<T, A>;
+/// C[1, N] = epilogue(x B), B packed for K over its whole depth.
+template <class K, class SA, class S, class E>
+void panel_gemv(const View<const SA, 2>& a, const typename K::Element* b, const View<S, 2>& c,
+                const E& epilogue, const Context& ctx) {
+  using Element = typename K::Element;
+  const Index depth = K::depth(a.extent(1)), panels = ceil_div(c.extent(1), K::kCols);
+  const Index stride = depth * K::kCols;
   Arena::Frame frame(ctx.arena());
-  const T* x = dense_row<T>(a, 0, depth * numbers, ctx.arena());
-  const Index stride = depth * NR, panels = ceil_div(c.extent(1), NR);
-  const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof *b};
+  auto* x = ctx.arena().take<Element>(K::tile_size(depth, 1));
+  K::pack_tile(a, x);  // a tile of one row is that row
+  const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof(Element)};
   const Index block = std::max<Index>(4, kGemvTaskBytes / panel_bytes / 4 * 4);
   ctx.parallel(ceil_div(panels, block), [&](Index task, Arena&) {
     const Index end = std::min((task + 1) * block, panels);
     Index j = task * block;
-    const auto run = [&]<int NP>(std::integral_constant<int, NP>) {
-      for (; j + NP <= end; j += NP)
-        panels_gemv<Step, NP, 4 / NP, T, A>(x, b + j * stride, stride, depth, c, j * NR, epilogue);
-    };
-    run(std::integral_constant<int, 4>{});
-    run(std::integral_constant<int, 2>{});
-    run(std::integral_constant<int, 1>{});
+    for (; j + 4 <= end; j += 4)
+      panels_gemv<K, 4>(x, b + j * stride, stride, depth, c, j * K::kCols, epilogue);
+    for (; j < end; ++j)
+      panels_gemv<K, 1>(x, b + j * stride, stride, depth, c, j * K::kCols, epilogue);
   });
 }
 

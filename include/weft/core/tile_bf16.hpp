@@ -98,13 +98,15 @@ class TileSession {
   bool on_;
 };
 
-/// C[16 Two.. x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7.
-template <bool TwoRows>
-void tile_register_product(Index pairs, const Bf16Pair* a, Index lda, const Bf16Pair* panel,
-                           float* c, Index ldc, bool accumulate) noexcept {
+/// C[16 or 32 rows x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7. Rows of A are `row`
+/// pairs apart, blocks of 16 pairs of a row `block` pairs.
+template <bool TwoRows, class Prefetch = NoPrefetch>
+void tile_register_product(Index pairs, const Bf16Pair* a, Index row, Index block,
+                           const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
+                           Prefetch prefetch = {}) noexcept {
   // The intrinsics do not tell the compiler that they read memory.
   asm volatile("" ::: "memory");
-  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(lda) * 4;
+  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(row) * 4;
   if (accumulate) {
     _tile_loadd(0, c, c_step);
     _tile_loadd(1, c + 16, c_step);
@@ -120,17 +122,18 @@ void tile_register_product(Index pairs, const Bf16Pair* a, Index lda, const Bf16
       _tile_zero(3);
     }
   }
-  for (Index k = 0; k < pairs; k += 16) {
-    _tile_loadd(6, panel + k * 32, 128);
-    _tile_loadd(7, panel + k * 32 + 16, 128);
-    _tile_loadd(4, a + k, a_step);
+  for (Index k = 0; k < pairs; k += 16, a += block, panel += 16 * 32) {
+    _tile_loadd(6, panel, 128);
+    _tile_loadd(7, panel + 16, 128);
+    _tile_loadd(4, a, a_step);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (TwoRows) {
-      _tile_loadd(5, a + 16 * lda + k, a_step);
+      _tile_loadd(5, a + 16 * row, a_step);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
+    for (Index i = 0; i < 16; ++i) prefetch(k + i);
   }
   _tile_stored(0, c, c_step);
   _tile_stored(1, c + 16, c_step);
@@ -148,6 +151,11 @@ struct TileSession {
   explicit TileSession(bool) noexcept {}
   ~TileSession() {}
 };
+
+/// Named by code that an Arch without tiles never calls.
+template <bool TwoRows, class Prefetch = NoPrefetch>
+void tile_register_product(Index, const Bf16Pair*, Index, Index, const Bf16Pair*, float*, Index,
+                           bool, Prefetch = {}) noexcept;
 
 #endif
 
@@ -167,13 +175,11 @@ constexpr Index bf16_rows_touched(Index rows) noexcept {
 template <class A, Index Ld>
 void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* panel, float* c,
                   Index ldc, bool accumulate, [[maybe_unused]] bool tiles) noexcept {
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
   if constexpr (A::tile_bf16) {
     if (tiles && rows > 16)
-      return tile_register_product<true>(pairs, a, Ld, panel, c, ldc, accumulate);
-    if (tiles) return tile_register_product<false>(pairs, a, Ld, panel, c, ldc, accumulate);
+      return tile_register_product<true>(pairs, a, Ld, 16, panel, c, ldc, accumulate);
+    if (tiles) return tile_register_product<false>(pairs, a, Ld, 16, panel, c, ldc, accumulate);
   }
-#endif
   constexpr Index NR = kTileCols<float, A>;
   const Index height = RowCut<A>(rows).height;
   for (Index r = 0; r < rows; r += height)

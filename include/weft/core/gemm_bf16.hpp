@@ -1,0 +1,141 @@
+#pragma once
+
+#include <weft/core/gemm_kernel.hpp>
+#include <weft/core/tile_bf16.hpp>
+
+/// The kernels of gemm_kernel.hpp whose operands are packed as pairs of bf16: PairKernel on
+/// vectors, TileKernel on AMX. They share the panels, so that B can be packed before it is known
+/// which runs.
+///
+///   panels of B   panel[k * kCols + n] = (B(2 k, n), B(2 k + 1, n))
+///   tiles of A    tile[(k / 16) * R * 16 + r * 16 + k % 16] = (A(r, 2 k), A(r, 2 k + 1)),
+///                 16 standing for the floats of a register
+namespace weft::detail {
+
+/// One tile of `height` rows of A, each padded with zeros to whole blocks.
+template <class A, class S>
+void pack_pair_tile(const View<const S, 2>& a, Index height, Bf16Pair* tile) noexcept {
+  constexpr Index W = kWidth<float, A>;
+  const Index numbers = a.extent(1), stride = a.stride(1);
+  bf16 row[2 * W];
+  for (Index k = 0; k < numbers; k += 2 * W)
+    for (Index r = 0; r < height; ++r, tile += W) {
+      const Index count = r < a.extent(0) ? std::min(2 * W, numbers - k) : 0;
+      const S* from = count == 0 ? nullptr : a.pointer(r, k);
+      if (stride == 1 && count == 2 * W) {
+        store_as<A>(row, load_as<float, A>(from));
+        store_as<A>(row + W, load_as<float, A>(from + W));
+      } else {
+        for (Index i = 0; i < 2 * W; ++i)
+          row[i] = static_cast<bf16>(i < count ? static_cast<float>(from[i * stride]) : 0.f);
+      }
+      std::memcpy(static_cast<void*>(tile), row, sizeof row);
+    }
+}
+
+/// All columns of B as panels of `depth` pairs, `stride` pairs apart.
+template <class A, class S>
+void pack_pair_panels(const View<const S, 2>& b, Index depth, Bf16Pair* panels,
+                      Index stride) noexcept {
+  constexpr Index NR = kTileCols<float, A>, kSteps = 32;
+  alignas(64) float rows[kSteps * NR];
+  for (Index n = 0; n < b.extent(1); n += NR, panels += stride)
+    for (Index k = 0; k < 2 * depth; k += kSteps) {
+      const Index steps = std::clamp<Index>(b.extent(0) - k, 0, kSteps);
+      if (steps > 0)
+        pack_panel<A>(b.pointer(k, n), b.stride(0), b.stride(1), steps,
+                      std::min(NR, b.extent(1) - n), rows);
+      std::fill(rows + steps * NR, rows + kSteps * NR, 0.f);
+      for (Index i = 0; i < std::min(kSteps, 2 * depth - k); i += 2)
+        pair_rows<A>(rows + i * NR, rows + (i + 1) * NR, NR, panels + (k + i) / 2 * NR);
+    }
+}
+
+/// Pairs of bf16 on vectors: vdpbf16ps where there is one, else two multiply-adds.
+template <class A_>
+struct PairKernel {
+  using Arch = A_;
+  using Sum = float;
+  using Element = Bf16Pair;
+  using Op = DotPairs<Arch>;
+  struct Session {};
+
+  static constexpr Index kRows = kTileRows<Arch>;
+  static constexpr Index kCols = kTileCols<float, Arch>;
+  static constexpr Index kDepthBlock = 1024;
+
+  static constexpr Index kNumbers = 2;
+  static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
+  static constexpr Index height(Index rows) noexcept { return RowCut<Arch>(rows).height; }
+  static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
+  static constexpr Index tile_size(Index depth, Index rows) noexcept {
+    return round_up(depth, kWidth<float, Arch>) * touched(rows);
+  }
+
+  template <class S>
+  static void pack_tile(const View<const S, 2>& a, Bf16Pair* tile) noexcept {
+    pack_pair_tile<Arch>(a, touched(a.extent(0)), tile);
+  }
+  template <class S>
+  static void pack_panels(const View<const S, 2>& b, Index depth, Bf16Pair* panels,
+                          Index stride) noexcept {
+    pack_pair_panels<Arch>(b, depth, panels, stride);
+  }
+
+  static const Bf16Pair* at(const Bf16Pair* tile, Index rows, Index k) noexcept {
+    return tile + k * touched(rows);
+  }
+
+  static void multiply(Index rows, Index depth, const Bf16Pair* a, const Bf16Pair* panel, float* c,
+                       Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
+    vector_tile<Arch, float, Op>(rows, depth, a, panel, c, ldc, accumulate, prefetch);
+  }
+};
+
+/// Pairs of bf16 on AMX, for an Arch that has it and where tiles_granted().
+template <class A_>
+struct TileKernel : PairKernel<A_> {
+  using Arch = A_;
+
+  struct Session {
+    TileSession tiles{true};
+  };
+
+  static constexpr Index kRows = kBf16Rows<Arch>;
+  static constexpr Index height(Index rows) noexcept { return rows <= 16 ? 16 : kRows; }
+  static constexpr Index touched(Index rows) noexcept { return bf16_rows_touched<Arch>(rows); }
+  static constexpr Index tile_size(Index depth, Index rows) noexcept {
+    return depth * touched(rows);
+  }
+
+  template <class S>
+  static void pack_tile(const View<const S, 2>& a, Bf16Pair* tile) noexcept {
+    pack_pair_tile<Arch>(a, touched(a.extent(0)), tile);
+  }
+  static const Bf16Pair* at(const Bf16Pair* tile, Index rows, Index k) noexcept {
+    return tile + k * touched(rows);
+  }
+
+  static void multiply(Index rows, Index depth, const Bf16Pair* a, const Bf16Pair* panel, float* c,
+                       Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
+    constexpr Index W = 16;
+    if (rows > W)
+      tile_register_product<true>(depth, a, W, 2 * W * W, panel, c, ldc, accumulate, prefetch);
+    else
+      tile_register_product<false>(depth, a, W, W * W, panel, c, ldc, accumulate, prefetch);
+  }
+};
+
+/// Whether the target multiplies bf16 faster than float.
+template <class A>
+inline constexpr bool kBf16Unit = A::dot_bf16 || A::tile_bf16;
+
+/// Calls f with the kernel that this machine runs bf16 products on, as a value.
+template <class A, class F>
+void with_bf16_kernel(const F& f) {
+  if constexpr (A::tile_bf16)
+    if (tiles_granted()) return f(TileKernel<A>{});
+  f(PairKernel<A>{});
+}
+
+}  // namespace weft::detail
