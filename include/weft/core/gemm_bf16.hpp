@@ -60,13 +60,13 @@ struct PairKernel {
   using Op = DotPairs<Arch>;
   struct Session {};
 
-  static constexpr Index kRows = kTileRows<Arch>;
+  static constexpr Index kRows = kTileRows;
   static constexpr Index kCols = kTileCols<float, Arch>;
-  static constexpr Index kDepthBlock = 1024;
+  static constexpr Index kDepthBlock = 512;
 
   static constexpr Index kNumbers = 2;
   static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
-  static constexpr Index height(Index rows) noexcept { return RowCut<Arch>(rows).height; }
+  static constexpr Index height(Index rows) noexcept { return RowCut(rows).height; }
   static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
   static constexpr Index tile_size(Index depth, Index rows) noexcept {
     return round_up(depth, kWidth<float, Arch>) * touched(rows);
@@ -86,9 +86,10 @@ struct PairKernel {
     return tile + k * touched(rows);
   }
 
-  static void multiply(Index rows, Index depth, const Bf16Pair* a, const Bf16Pair* panel, float* c,
-                       Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
-    vector_tile<Arch, float, Op>(rows, depth, a, panel, c, ldc, accumulate, prefetch);
+  static void multiply(Index rows, Index cols, Index depth, const Bf16Pair* a,
+                       const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
+                       PrefetchAhead prefetch) noexcept {
+    vector_tile<Arch, float, Op>(rows, cols, depth, a, panel, c, ldc, accumulate, prefetch);
   }
 };
 
@@ -116,13 +117,9 @@ struct TileKernel : PairKernel<A_> {
     return tile + k * touched(rows);
   }
 
-  static void multiply(Index rows, Index depth, const Bf16Pair* a, const Bf16Pair* panel, float* c,
-                       Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
-    constexpr Index W = 16;
-    if (rows > W)
-      tile_register_product<true>(depth, a, W, 2 * W * W, panel, c, ldc, accumulate, prefetch);
-    else
-      tile_register_product<false>(depth, a, W, W * W, panel, c, ldc, accumulate, prefetch);
+  static void multiply(Index rows, Index, Index depth, const Bf16Pair* a, const Bf16Pair* panel,
+                       float* c, Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
+    tile_panel_product(rows, depth, a, 16, 16 * touched(rows), panel, c, ldc, accumulate, prefetch);
   }
 };
 

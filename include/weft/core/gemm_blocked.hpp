@@ -208,10 +208,10 @@ struct BlockProduct {
     const Index col = j * K::kCols, cols = std::min(K::kCols, c.extent(1) - col);
     if constexpr (std::is_same_v<S, Sum> && std::is_same_v<E, NoEpilogue>) {
       if (rows == K::touched(rows) && cols == K::kCols && c.stride(1) == 1)
-        return K::multiply(rows, steps, a.at(i, k), panel, c.pointer(row, col), c.stride(0), k != 0,
-                           prefetch);
+        return K::multiply(rows, cols, steps, a.at(i, k), panel, c.pointer(row, col), c.stride(0),
+                           k != 0, prefetch);
     }
-    K::multiply(rows, steps, a.at(i, k), panel, sums, K::kCols, k != 0, prefetch);
+    K::multiply(rows, cols, steps, a.at(i, k), panel, sums, K::kCols, k != 0, prefetch);
     if (k + steps == depth) store_tile<K>(sums, c, row, col, rows, cols, epilogue);
   }
 };

@@ -7,7 +7,7 @@
 /// several streams of B at a time, at least eight sums in flight (a multiply-add takes four cycles
 /// and two start in each), and B is not packed.
 ///
-///   B packed            4 panels at a time                                   panel_gemv
+///   B packed            panels of 8 registers together                       panel_gemv
 ///   columns adjacent    a register of columns of B at a time, summed across  dot_gemv
 ///   rows adjacent       8 rows at a time, added to a y that stays in L1      axpy_gemv
 namespace weft::detail {
@@ -18,14 +18,13 @@ inline constexpr Index kGemvRows = 4;
 /// B that one task reads.
 inline constexpr Index kGemvTaskBytes = 1 << 20;
 
-/// A row of A as adjacent elements of T: in place where it is, else copied, with zeros up to
-/// `size`.
+/// A row of A as adjacent elements of T: in place where it is that already, else copied.
 template <class T, class S>
-const T* dense_row(const View<const S, 2>& a, Index row, Index size, Arena& arena) {
+const T* dense_row(const View<const S, 2>& a, Index row, Arena& arena) {
   if constexpr (std::is_same_v<S, T>)
-    if (a.stride(1) == 1 && a.extent(1) == size) return a.pointer(row);
-  T* to = arena.take<T>(size);
-  for (Index k = 0; k < size; ++k) to[k] = k < a.extent(1) ? static_cast<T>(a(row, k)) : T(0);
+    if (a.stride(1) == 1) return a.pointer(row);
+  T* to = arena.take<T>(a.extent(1));
+  for (Index k = 0; k < a.extent(1); ++k) to[k] = static_cast<T>(a(row, k));
   return to;
 }
 
@@ -38,19 +37,19 @@ void panels_gemv(const typename K::Element* x, const typename K::Element* b, Ind
   using Op = typename K::Op;
   using V = Vec<typename K::Sum, A>;
   constexpr Index W = static_cast<Index>(V::size);
-  V sums[NP][kTileVectors];
+  V sums[NP][kTileVectors<A>];
   for (auto& panel : sums)
     for (V& v : panel) v = V(0);
   for (Index k = 0; k < depth; ++k) {
     const V xk = Op::broadcast(x + k);
 #pragma GCC unroll 4
     for (int p = 0; p < NP; ++p)
-#pragma GCC unroll 2
-      for (int v = 0; v < kTileVectors; ++v)
+#pragma GCC unroll 4
+      for (int v = 0; v < kTileVectors<A>; ++v)
         sums[p][v] = Op::apply(xk, Op::load(b + p * stride + k * K::kCols + v * W), sums[p][v]);
   }
   for (int p = 0; p < NP; ++p)
-    for (int v = 0; v < kTileVectors; ++v) {
+    for (int v = 0; v < kTileVectors<A>; ++v) {
       const Index n = col + p * K::kCols + v * W;
       if (n < c.extent(1))
         store_lanes<A>(sums[p][v], c, 0, n, std::min(W, c.extent(1) - n), epilogue);
@@ -68,12 +67,13 @@ void panel_gemv(const View<const SA, 2>& a, const typename K::Element* b, const 
   auto* x = ctx.arena().take<Element>(K::tile_size(depth, 1));
   K::pack_tile(a, x);  // a tile of one row is that row
   const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof(Element)};
-  const Index block = std::max<Index>(4, kGemvTaskBytes / panel_bytes / 4 * 4);
+  constexpr int kTogether = 8 / kTileVectors<typename K::Arch>;
+  const Index block = round_up(ceil_div(kGemvTaskBytes, panel_bytes), kTogether);
   ctx.parallel(ceil_div(panels, block), [&](Index task, Arena&) {
     const Index end = std::min((task + 1) * block, panels);
     Index j = task * block;
-    for (; j + 4 <= end; j += 4)
-      panels_gemv<K, 4>(x, b + j * stride, stride, depth, c, j * K::kCols, epilogue);
+    for (; j + kTogether <= end; j += kTogether)
+      panels_gemv<K, kTogether>(x, b + j * stride, stride, depth, c, j * K::kCols, epilogue);
     for (; j < end; ++j)
       panels_gemv<K, 1>(x, b + j * stride, stride, depth, c, j * K::kCols, epilogue);
   });
@@ -117,7 +117,7 @@ void dot_gemv(const View<const SA, 2>& a, const View<const SB, 2>& b, const View
       round_up(ceil_div(kGemvTaskBytes, std::max<Index>(depth, 1) * Index{sizeof(SB)}), W);
   Arena::Frame frame(ctx.arena());
   const T* x[kGemvRows];
-  for (Index m = 0; m < a.extent(0); ++m) x[m] = dense_row<T>(a, m, depth, ctx.arena());
+  for (Index m = 0; m < a.extent(0); ++m) x[m] = dense_row<T>(a, m, ctx.arena());
   ctx.parallel(ceil_div(cols, block), [&](Index task, Arena&) {
     const Index end = std::min((task + 1) * block, cols);
     for (Index n = task * block; n < end; n += W)
@@ -169,7 +169,7 @@ void axpy_gemv(const View<const SA, 2>& a, const View<const SB, 2>& b, const Vie
   const Index block = std::clamp<Index>(round_up(kGemvTaskBytes / row_bytes, W), 256, 2048);
   Arena::Frame frame(ctx.arena());
   const T* x[kGemvRows];
-  for (Index m = 0; m < rows; ++m) x[m] = dense_row<T>(a, m, depth, ctx.arena());
+  for (Index m = 0; m < rows; ++m) x[m] = dense_row<T>(a, m, ctx.arena());
   ctx.parallel(ceil_div(c.extent(1), block), [&](Index task, Arena& arena) {
     const Index col = task * block, cols = std::min(block, c.extent(1) - col);
     T* y = arena.take<T>(rows * block);

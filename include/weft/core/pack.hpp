@@ -39,10 +39,11 @@ template <class A, class S, class T>
 
 /// Columns that are adjacent.
 template <class A, class S, class T>
-void copy_panel(const S* b, Index stride_k, Index depth, Index cols, T* panel) noexcept {
-  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
-  for (Index k = 0; k < depth; ++k, b += stride_k, panel += NR)
-    for (Index n = 0; n < NR; n += W)
+void copy_panel(const S* b, Index stride_k, Index depth, Index cols, T* panel,
+                Index width) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  for (Index k = 0; k < depth; ++k, b += stride_k, panel += width)
+    for (Index n = 0; n < width; n += W)
       store<A>(panel + n, cols >= n + W
                               ? load_as<T, A>(b + n)
                               : load_as_partial<T, A>(b + n, std::max<Index>(cols - n, 0)));
@@ -50,39 +51,39 @@ void copy_panel(const S* b, Index stride_k, Index depth, Index cols, T* panel) n
 
 /// Columns whose elements are adjacent.
 template <class A, class S, class T>
-void transpose_panel(const S* b, Index stride_n, Index depth, Index cols, T* panel) noexcept {
-  constexpr Index W = kWidth<T, A>, NR = kTileCols<T, A>;
-  for (Index k = 0; k < depth; k += W) {
-    const Index steps = std::min(W, depth - k);
-    for (Index n = 0; n < NR; n += W) {
+void transpose_panel(const S* b, Index stride_n, Index depth, Index cols, T* panel,
+                     Index width) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  // A register of columns at a time over the whole depth: no more streams than are prefetched.
+  for (Index n = 0; n < width; n += W) {
+    const Index count = std::clamp<Index>(cols - n, 0, W);
+    for (Index k = 0; k < depth; k += W) {
+      const Index steps = std::min(W, depth - k);
       Vec<T, A> block[W];
-      load_block<A, S, T>(b + n * stride_n + k, stride_n, steps, std::clamp<Index>(cols - n, 0, W),
-                          block);
+      load_block<A, S, T>(b + n * stride_n + k, stride_n, steps, count, block);
       interleave_rows<static_cast<int>(W)>(block);
-      T* to = panel + k * NR + n;
+      T* to = panel + k * width + n;
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i)
-        if (i < steps) store<A>(to + i * NR, block[i]);
+        if (i < steps) store<A>(to + i * width, block[i]);
     }
   }
 }
 
-/// One panel: B(k, n) is b[k * stride_k + n * stride_n], 0 <= cols <= NR.
+/// One panel: B(k, n) is b[k * stride_k + n * stride_n], 0 <= cols <= width, the columns of the
+/// panel and a multiple of the vector.
 template <class A, class S, class T>
-void pack_panel(const S* b, Index stride_k, Index stride_n, Index depth, Index cols,
-                T* panel) noexcept {
-  constexpr Index NR = kTileCols<T, A>;
-  if (stride_n == 1) return copy_panel<A>(b, stride_k, depth, cols, panel);
-  if (stride_k == 1) return transpose_panel<A>(b, stride_n, depth, cols, panel);
+void pack_panel(const S* b, Index stride_k, Index stride_n, Index depth, Index cols, T* panel,
+                Index width = kTileCols<T, A>) noexcept {
+  if (stride_n == 1) return copy_panel<A>(b, stride_k, depth, cols, panel, width);
+  if (stride_k == 1) return transpose_panel<A>(b, stride_n, depth, cols, panel, width);
   for (Index k = 0; k < depth; ++k)
-    for (Index n = 0; n < NR; ++n)
-      panel[k * NR + n] = n < cols ? static_cast<T>(b[k * stride_k + n * stride_n]) : T(0);
+    for (Index n = 0; n < width; ++n)
+      panel[k * width + n] = n < cols ? static_cast<T>(b[k * stride_k + n * stride_n]) : T(0);
 }
 
 /// All columns of B[depth, cols] as panels [ceil(cols / NR)][depth][NR], `panel_stride` elements
 /// apart (0: dense).
-///
-/// K^T of attention is the case stride_k = 1: pack_cols<A>(k, 1, row_length, head_size, keys, out).
 template <class A, class S, class T>
 void pack_cols(const S* b, Index stride_k, Index stride_n, Index depth, Index cols, T* panels,
                Index panel_stride = 0) noexcept {

@@ -99,7 +99,7 @@ class TileSession {
 };
 
 /// C[16 or 32 rows x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7. Rows of A are `row`
-/// pairs apart, blocks of 16 pairs of a row `block` pairs.
+/// pairs apart, blocks of 16 pairs of a row `block` pairs; `panel` is half a panel of B.
 template <bool TwoRows, class Prefetch = NoPrefetch>
 void tile_register_product(Index pairs, const Bf16Pair* a, Index row, Index block,
                            const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
@@ -122,9 +122,9 @@ void tile_register_product(Index pairs, const Bf16Pair* a, Index row, Index bloc
       _tile_zero(3);
     }
   }
-  for (Index k = 0; k < pairs; k += 16, a += block, panel += 16 * 32) {
-    _tile_loadd(6, panel, 128);
-    _tile_loadd(7, panel + 16, 128);
+  for (Index k = 0; k < pairs; k += 16, a += block, panel += 16 * 64) {
+    _tile_loadd(6, panel, 256);
+    _tile_loadd(7, panel + 16, 256);
     _tile_loadd(4, a, a_step);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
@@ -159,12 +159,25 @@ void tile_register_product(Index, const Bf16Pair*, Index, Index, const Bf16Pair*
 
 #endif
 
+/// C[rows x kTileCols] (+)= A B on tiles, rows <= 32: rows up to the next multiple of 16 are
+/// written.
+template <class Prefetch = NoPrefetch>
+void tile_panel_product(Index rows, Index pairs, const Bf16Pair* a, Index row, Index block,
+                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
+                        Prefetch prefetch = {}) noexcept {
+  if (rows > 16) {
+    tile_register_product<true>(pairs, a, row, block, panel, c, ldc, accumulate, prefetch);
+    tile_register_product<true>(pairs, a, row, block, panel + 32, c + 32, ldc, accumulate);
+  } else {
+    tile_register_product<false>(pairs, a, row, block, panel, c, ldc, accumulate, prefetch);
+    tile_register_product<false>(pairs, a, row, block, panel + 32, c + 32, ldc, accumulate);
+  }
+}
+
 /// Rows that bf16_product takes at once, and to which it rounds up: it reads that many rows of A
 /// and writes that many of C.
 template <class A>
-inline constexpr Index kBf16Rows = A::tile_bf16          ? 32
-                                   : kRegisters<A> == 32 ? 28
-                                                         : 24;
+inline constexpr Index kBf16Rows = A::tile_bf16 ? 32 : 24;
 template <class A>
 constexpr Index bf16_rows_touched(Index rows) noexcept {
   return A::tile_bf16 ? round_up(rows, 16) : round_up(rows, 2);
@@ -175,13 +188,10 @@ constexpr Index bf16_rows_touched(Index rows) noexcept {
 template <class A, Index Ld>
 void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* panel, float* c,
                   Index ldc, bool accumulate, [[maybe_unused]] bool tiles) noexcept {
-  if constexpr (A::tile_bf16) {
-    if (tiles && rows > 16)
-      return tile_register_product<true>(pairs, a, Ld, 16, panel, c, ldc, accumulate);
-    if (tiles) return tile_register_product<false>(pairs, a, Ld, 16, panel, c, ldc, accumulate);
-  }
+  if constexpr (A::tile_bf16)
+    if (tiles) return tile_panel_product(rows, pairs, a, Ld, 16, panel, c, ldc, accumulate);
   constexpr Index NR = kTileCols<float, A>;
-  const Index height = RowCut<A>(rows).height;
+  const Index height = RowCut(rows).height;
   for (Index r = 0; r < rows; r += height)
     row_block_product<A, FixedRows<Ld>, float, DotPairs<A>>(
         tile_rows_for(std::min(height, rows - r)), NR, pairs, a + r * Ld, panel, NR, c + r * ldc,

@@ -2,6 +2,7 @@
 
 #include <weft/core/simd.hpp>
 
+#include <algorithm>
 #include <utility>
 
 /// The register tile that all matrix products of weft are made of: GEMM, Q K^T and P V.
@@ -12,18 +13,18 @@
 /// the depth K and every step costs NV loads, R broadcasts and R * NV multiply-adds.
 namespace weft::detail {
 
-/// Rows of the largest register tile.
-/// AVX-512: 14 x 2 accumulators + 2 vectors of B + 1 broadcast = 31 of 32 registers; before that
-/// 6 x 2 + 2 + 1 = 15 of 16.
+/// Rows of the largest register tile, and vectors of one of its rows.
+///
+/// AVX-512: 6 x 4 accumulators + 4 vectors of B + 1 broadcast = 29 of 32 registers; before that
+/// 6 x 2 + 2 + 1 = 15 of 16. With 32 registers 14 x 2 is as fast alone, but a step of it takes 1.6
+/// instructions per multiply-add, of this one 1.4: it loses less to another thread on the core.
+inline constexpr int kTileRows = 6;
 template <class A>
-inline constexpr int kTileRows = kRegisters<A> == 32 ? 14 : 6;
-
-/// Vectors of one row of the register tile.
-inline constexpr int kTileVectors = 2;
+inline constexpr int kTileVectors = kRegisters<A> == 32 ? 4 : 2;
 
 /// Columns of the register tile.
 template <class T, class A>
-inline constexpr Index kTileCols = kTileVectors * kWidth<T, A>;
+inline constexpr Index kTileCols = kTileVectors<A> * kWidth<T, A>;
 
 /// Row counts for which a tile is instantiated; others are rounded up to the next of these, and the
 /// caller provides (and then ignores) the rows in between.
@@ -32,33 +33,39 @@ constexpr int tile_rows_for(Index rows) noexcept {
 }
 
 /// A cut of `rows` rows into the fewest register tiles, of heights as equal as possible.
-template <class A>
 struct RowCut {
   Index tiles;
   Index height;  ///< rows of each tile but the last, which may have fewer
 
   explicit constexpr RowCut(Index rows) noexcept
-      : tiles(ceil_div(rows, kTileRows<A>)),
+      : tiles(ceil_div(rows, kTileRows)),
         height(tiles == 0 ? 0 : tile_rows_for(ceil_div(rows, tiles))) {}
 };
 
+/// Where a register tile of R rows finds A: element (r, k) at offset<R>(k) + r * kRow, and `kRun`
+/// steps of a row, from a multiple of kRun on, are adjacent.
+///
 /// Rows in blocks of `Steps` along the depth, a power of two: the rows of a block follow one
 /// another, so that packing them is a copy and one address serves all of them.
 template <Index Steps>
 struct BlockedRows {
-  template <class T, int R>
-  static const T* at(const T* a, int r, Index k) noexcept {
-    return a + (k + (k & -Steps) * (R - 1)) + r * Steps;
+  static constexpr Index kRow = Steps, kRun = std::min<Index>(Steps, 4);
+
+  template <int R>
+  static constexpr Index offset(Index k) noexcept {
+    return k + (k & -Steps) * (R - 1);
   }
 };
 
-/// A(r, k) at a[r * Ld + k]: row-major with a row length known to the compiler, so that the rows
-/// need no registers for their addresses.
+/// Row-major with a row length known to the compiler, so that the rows need no registers for their
+/// addresses.
 template <Index Ld>
 struct FixedRows {
-  template <class T, int R>
-  static const T* at(const T* a, int r, Index k) noexcept {
-    return a + r * Ld + k;
+  static constexpr Index kRow = Ld, kRun = 4;
+
+  template <int R>
+  static constexpr Index offset(Index k) noexcept {
+    return k;
   }
 };
 
@@ -99,38 +106,47 @@ void register_tile(Index depth, const typename Op::Element* a, const typename Op
                    Index ldb, T* c, Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
-  V acc[R][NV];
-  if (accumulate) {
+  // One vector a row is too little to hide the latency of a multiply-add: even and odd steps apart.
+  constexpr int kChains = NV == 1 && Rows::kRun > 1 ? 2 : 1;
+  V acc[kChains][R][NV];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = load<A>(c + r * ldc + v * W);
-  } else {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
-  }
-  for (Index k = 0; k < depth; ++k) {
+    for (int v = 0; v < NV; ++v) {
+      acc[0][r][v] = accumulate ? load<A>(c + r * ldc + v * W) : V(T(0));
+      if constexpr (kChains == 2) acc[1][r][v] = V(T(0));
+    }
+  const auto step = [&](const typename Op::Element* ak, Index k, Index chain)
+      __attribute__((always_inline)) {
     prefetch(k);
     V bk[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const V ar = Op::broadcast(Rows::template at<typename Op::Element, R>(a, r, k));
+      const V ar = Op::broadcast(ak + r * Rows::kRow);
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
+      for (int v = 0; v < NV; ++v) acc[chain][r][v] = Op::apply(ar, bk[v], acc[chain][r][v]);
     }
+  };
+  Index k = 0;
+  for (; k + Rows::kRun <= depth; k += Rows::kRun) {
+    const auto* ak = a + Rows::template offset<R>(k);
+#pragma GCC unroll 4
+    for (Index i = 0; i < Rows::kRun; ++i) step(ak + i, k + i, i % kChains);
   }
+  for (; k < depth; ++k) step(a + Rows::template offset<R>(k), k, 0);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
+    for (int v = 0; v < NV; ++v) {
+      if constexpr (kChains == 2) acc[0][r][v] += acc[1][r][v];
+      store<A>(c + r * ldc + v * W, acc[0][r][v]);
+    }
 }
 
-/// A register tile with its height chosen at run time: one of the values of tile_rows_for.
-template <class A, int NV, class Rows, class T, class Op, int R = kTileRows<A>>
+/// Register tiles of NV vectors for every height in tile_rows_for.
+template <class A, int NV, class Rows, class T, class Op, int R = kTileRows>
 void register_tile_of(int rows, Index depth, const typename Op::Element* a,
                       const typename Op::Element* b, Index ldb, T* c, Index ldc,
                       bool accumulate) noexcept {
@@ -140,18 +156,31 @@ void register_tile_of(int rows, Index depth, const typename Op::Element* a,
                                                               accumulate);
 }
 
+/// The same with the number of vectors chosen at run time, too.
+template <class A, class Rows, class T, class Op, int NV = kTileVectors<A>>
+void register_tile_of(int rows, Index vectors, Index depth, const typename Op::Element* a,
+                      const typename Op::Element* b, Index ldb, T* c, Index ldc,
+                      bool accumulate) noexcept {
+  if (vectors == NV)
+    return register_tile_of<A, NV, Rows, T, Op>(rows, depth, a, b, ldb, c, ldc, accumulate);
+  if constexpr (NV > 1)
+    register_tile_of<A, Rows, T, Op, NV - 1>(rows, vectors, depth, a, b, ldb, c, ldc, accumulate);
+}
+
 /// C[rows x cols] (+)= A B for one block of rows: B is read in place, row-major, `cols` a multiple
-/// of the vector. Columns go in register tiles of two vectors and, at the end, one.
+/// of the vector, in register tiles of widths as equal as possible.
 template <class A, class Rows, class T, class Op = MultiplyAdd<T, A>>
 void row_block_product(int rows, Index cols, Index depth, const typename Op::Element* a,
                        const typename Op::Element* b, Index ldb, T* c, Index ldc,
                        bool accumulate) noexcept {
   constexpr Index W = kWidth<T, A>;
-  Index n = 0;
-  for (; n + 2 * W <= cols; n += 2 * W)
-    register_tile_of<A, 2, Rows, T, Op>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
-  if (n < cols)
-    register_tile_of<A, 1, Rows, T, Op>(rows, depth, a, b + n, ldb, c + n, ldc, accumulate);
+  for (Index left = cols / W; left > 0;) {
+    const Index vectors = ceil_div(left, ceil_div(left, kTileVectors<A>));
+    register_tile_of<A, Rows, T, Op>(rows, vectors, depth, a, b, ldb, c, ldc, accumulate);
+    left -= vectors;
+    b += vectors * W;
+    c += vectors * W;
+  }
 }
 
 }  // namespace weft::detail

@@ -24,6 +24,7 @@ struct Bf16Tiles {
     explicit Session(const Bf16Tiles& product) noexcept : TileSession(product.tiles) {}
   };
 
+  static constexpr Index tile_height(Index) noexcept { return kRows; }
   static constexpr Index padded_rows(Index rows) noexcept { return bf16_rows_touched<A>(rows); }
   static constexpr Index value_ld(Index dim) noexcept { return round_up(dim, kPanel); }
   static constexpr Index query_tile_size(Index dim) noexcept {
@@ -73,7 +74,7 @@ struct Bf16Tiles {
   static Bf16Pair* weights_of(float*, Bf16Pair* weights) noexcept { return weights; }
   static bf16* weight_row(Bf16Pair* weights, Index r) noexcept { return &weights[r * kLd].first; }
 
-  void logits(const Bf16Pair* q, Index rows, Index dim, const Bf16Pair* panels, Index begin,
+  void logits(const Bf16Pair* q, Index rows, Index dim, const Bf16Pair* panels, Index, Index begin,
               Index end, float* s) const noexcept {
     const Index pairs = bf16_pairs<A>(dim);
     for (Index c = begin; c < end; c += kPanel)

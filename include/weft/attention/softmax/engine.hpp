@@ -16,7 +16,7 @@
 ///
 /// Loop nest: a task is one KV head and a block of query rows (all heads of the group). It walks
 /// the key tiles; each is packed once and then meets every query tile of the task:
-///   S = Q K^T      (28 x 256 logits, L1)          Q in place x packed K panels
+///   S = Q K^T      (24 x 256 logits, L1)          Q in place x packed K panels
 ///   row pass       score, mask, running max, exp
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
@@ -58,7 +58,8 @@ class TiledAttention {
   struct Work {
     QueryBlock block;
     Index queries, keys;  ///< of this batch element
-    Index tiles, value_ld;
+    Index height, tiles;  ///< of the query tiles
+    Index value_ld;
     Operand* q;  ///< scaled queries, tile after tile
     T* m;
     T* l;
@@ -74,7 +75,7 @@ class TiledAttention {
   };
 
   Index tile_rows(const Work& w, Index t) const noexcept {
-    return std::min(kRows, w.block.rows() - t * kRows);
+    return std::min(w.height, w.block.rows() - t * w.height);
   }
 
   Work prepare(const QueryBlock& block, Arena& arena) const {
@@ -82,7 +83,8 @@ class TiledAttention {
     w.block = block;
     w.queries = p_.queries_of(block.batch);
     w.keys = p_.keys_of(block.batch);
-    w.tiles = ceil_div(block.rows(), kRows);
+    w.height = Product::tile_height(block.rows());
+    w.tiles = ceil_div(block.rows(), w.height);
     w.value_ld = Product::value_ld(p_.kv.value_dim);
     const Index rows = w.tiles * kRows;
     const Index keys = std::min(w.keys, kKeyTile);
@@ -115,7 +117,7 @@ class TiledAttention {
       const Index rows = tile_rows(w, t), padded = Product::padded_rows(rows);
       for (Index r = 0; r < padded; ++r) {
         if (r < rows) {
-          const Row row = row_at(w, t * kRows + r);
+          const Row row = row_at(w, t * w.height + r);
           p_.q.load(p_.query(row.batch, row.head, row.query), buffer, dim, ld);
         } else {
           std::fill_n(buffer, ld, T(0));
@@ -130,8 +132,9 @@ class TiledAttention {
   }
 
   Row row_at(const Work& w, Index r) const noexcept {
-    return {w.block.batch, w.block.head + r / w.block.count, w.block.first + r % w.block.count,
-            w.queries, w.keys};
+    const Index h = w.block.heads == 1 ? 0 : r / w.block.count;  // spare a head alone the division
+    return {w.block.batch, w.block.head + h, w.block.first + r - h * w.block.count, w.queries,
+            w.keys};
   }
 
   /// All query tiles against the keys [j0, j0 + n).
@@ -151,7 +154,7 @@ class TiledAttention {
 
   /// The range of queries of a tile; a tile that spans several heads has them all.
   Range queries_of(const Work& w, Index t) const noexcept {
-    const Index first = t * kRows, last = first + tile_rows(w, t) - 1;
+    const Index first = t * w.height, last = first + tile_rows(w, t) - 1;
     const Index count = w.block.count, base = w.block.first;
     if (first / count != last / count) return {base, base + count - 1};
     return {base + first % count, base + last % count};
@@ -186,9 +189,11 @@ class TiledAttention {
   }
 
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
-    const Index first = t * kRows, rows = tile_rows(w, t);
+    const Index first = t * w.height, rows = tile_rows(w, t);
     constexpr Index ld = kTileLd<T, A>;
-    product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, begin, end, w.logits);
+    const Index keys = std::min(kKeyTile, w.keys - j0);
+    product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, keys, begin, end,
+                    w.logits);
     for (Index r = 0; r < rows; ++r)
       take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, w.logits + r * ld,
                         state(w, first + r), w.value_ld);
@@ -198,8 +203,8 @@ class TiledAttention {
     T* acc = w.acc + first * w.value_ld;
     if ((masked || kCanHide<S>)&&!values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
-    product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels,
-                        std::min(kKeyTile, w.keys - j0), w.value_ld, acc);
+    product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld,
+                        acc);
   }
 
   RowState<T> state(const Work& w, Index r) const noexcept {

@@ -25,7 +25,7 @@ template <class T, class A>
 struct Tiles {
   using Operand = T;
 
-  static constexpr Index kRows = kRegisters<A> == 32 ? 28 : 24;  ///< queries of one tile
+  static constexpr Index kRows = 24;  ///< queries of one tile
   static constexpr Index kPanel = kTileCols<T, A>;
   static constexpr Index kLd = kTileLd<T, A>;
 
@@ -33,6 +33,10 @@ struct Tiles {
     explicit Session(const Tiles&) noexcept {}
   };
 
+  /// Queries of all tiles but the last of a task: about equal parts, whole register blocks.
+  static constexpr Index tile_height(Index rows) noexcept {
+    return round_up(ceil_div(rows, ceil_div(rows, kRows)), kTileRows);
+  }
   static constexpr Index padded_rows(Index rows) noexcept { return round_up(rows, 2); }
   static constexpr Index value_ld(Index dim) noexcept { return round_up(dim, kWidth<T, A>); }
 
@@ -56,9 +60,12 @@ struct Tiles {
     }
   }
 
-  /// Packs the transpose of n rows of k into panels [n / kPanel][dim][kPanel].
+  /// Packs the transpose of n rows of k into panels [dim][kPanel], the last one as narrow as its
+  /// keys allow.
   static void pack_keys(const RowsOf<T>& k, Index n, Index dim, T* panels) noexcept {
-    pack_cols<A>(k.at, 1, k.step, dim, n, panels);
+    for (Index c = 0; c < n; c += kPanel)
+      pack_panel<A>(k.at + c * k.step, 1, k.step, dim, std::min(kPanel, n - c), panels + c * dim,
+                    panel_width(n - c));
   }
 
   /// Values are read where they are, and weights take the place of the logits.
@@ -67,29 +74,40 @@ struct Tiles {
   static T* weight_row(T* weights, Index r) noexcept { return weights + r * kLd; }
 
   /// s[r, begin .. end) = q k^T, rounded up to whole vectors; begin is a multiple of kPanel.
-  void logits(const T* q, Index rows, Index dim, const T* panels, Index begin, Index end,
-              T* s) const noexcept {
+  /// `keys`: all that were packed.
+  void logits(const T* q, Index rows, Index dim, const T* panels, Index keys, Index begin,
+              Index end, T* s) const noexcept {
     for (Index c = begin; c < end; c += kPanel) {
-      const Index cols = std::min(kPanel, round_up(end - c, kWidth<T, A>));
+      const Index cols = panel_width(end - c);
       for (Index d = 0; d < dim; d += kKeyTile)
         product(rows, cols, std::min(kKeyTile, dim - d), q + d / kKeyTile * kRows * kLd,
-                panels + c * dim + d * kPanel, kPanel, s + c, kLd, d > 0);
+                panels + c * dim + d * panel_width(keys - c), panel_width(keys - c), s + c, kLd,
+                d > 0);
     }
   }
 
   /// acc[r, :] += sum over keys c in [begin, end) of p[r, c] v[c, :].
   void add_values(const T* p, Index rows, Index begin, Index end, const RowsOf<T>& v, const T*,
                   Index, Index value_ld, T* acc) const noexcept {
-    for (Index e = 0; e < value_ld; e += kPanel)
-      product(rows, std::min(kPanel, value_ld - e), end - begin, p + begin,
-              v.at + begin * v.step + e, v.step, acc + e, value_ld, true);
+    // Columns of about equal widths, and of the values that are read only as much as stays in L1.
+    constexpr Index kDepth = (32 << 10) / (kPanel * Index{sizeof(T)});
+    const Index panels = std::max<Index>(1, ceil_div(value_ld, kPanel));
+    const Index width = round_up(ceil_div(value_ld, panels), kWidth<T, A>);
+    for (Index e = 0; e < value_ld; e += width)
+      for (Index k = begin; k < end; k += kDepth)
+        product(rows, std::min(width, value_ld - e), std::min(kDepth, end - k), p + k,
+                v.at + k * v.step + e, v.step, acc + e, value_ld, true);
   }
 
  private:
+  static constexpr Index panel_width(Index keys) noexcept {
+    return std::min(kPanel, round_up(keys, kWidth<T, A>));
+  }
+
   /// c[rows x cols] (+)= a b with cols <= kPanel, a multiple of the vector.
   static void product(Index rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
                       Index ldc, bool accumulate) noexcept {
-    const Index height = RowCut<A>(rows).height;
+    const Index height = RowCut(rows).height;
     for (Index r = 0; r < rows; r += height)
       row_block_product<A, FixedRows<kLd>>(tile_rows_for(std::min(height, rows - r)), cols, depth,
                                            a + r * kLd, b, ldb, c + r * ldc, ldc, accumulate);
