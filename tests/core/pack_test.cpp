@@ -60,36 +60,42 @@ TEMPLATE_LIST_TEST_CASE("all columns of B become panels of one register tile", "
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("rows of A become blocks of one vector along the depth", "[pack]", Pairs) {
+TEMPLATE_LIST_TEST_CASE("rows of A become rows of the register type", "[pack]", Pairs) {
   using T = typename TestType::first_type;
   using S = typename TestType::second_type;
   constexpr Index W = kWidth<T, A>;
   const Index depth = GENERATE(1, 7, 16, 31, 65);
-  const Index height = GENERATE(1, 2, 6, 12, 14);
-  const Index rows = GENERATE_COPY(height / 2, height);
-  const auto source = numbers<S>((2 * depth + 6) * (height + 4));
-  for (const Strides stride : layouts(depth, height)) {
-    const Index size = row_tile_size<T, A>(depth, height);
-    std::vector<T> tile(static_cast<std::size_t>(size + 8), T(kGuard));
-    pack_row_tile<A>(source.data(), stride.n, stride.k, rows, depth, height, tile.data());
+  const Index rows = GENERATE(1, 2, 6, 17);
+  const Index ld = round_up(depth, W) + W;
+  const auto source = numbers<S>((2 * depth + 6) * (rows + 4));
+  for (const Strides stride : layouts(depth, rows)) {
+    std::vector<T> packed(static_cast<std::size_t>(rows * ld), T(kGuard));
+    pack_rows<A>(source.data(), stride.n, stride.k, rows, depth, packed.data(), ld);
     Index wrong = 0;
-    for (Index r = 0; r < height; ++r)
-      for (Index k = 0; k < round_up(depth, W); ++k) {
+    for (Index r = 0; r < rows; ++r)
+      for (Index k = 0; k < ld; ++k) {
         const auto from = static_cast<std::size_t>(r * stride.n + k * stride.k);
-        const auto to = static_cast<std::size_t>(k / W * height * W + r * W + k % W);
-        wrong += tile[to] != (r < rows && k < depth ? static_cast<T>(source[from]) : T(0));
+        const T wanted = k < depth                ? static_cast<T>(source[from])
+                         : k < round_up(depth, W) ? T(0)
+                                                  : T(kGuard);
+        wrong += packed[static_cast<std::size_t>(r * ld + k)] != wanted;
       }
-    INFO("depth " << depth << " height " << height << " rows " << rows << " strides " << stride.n
-                  << " " << stride.k);
+    INFO("depth " << depth << " rows " << rows << " strides " << stride.n << " " << stride.k);
     CHECK(wrong == 0);
-    for (Index i = size; i < size + 8; ++i) CHECK(tile[static_cast<std::size_t>(i)] == T(kGuard));
   }
 }
 
-TEST_CASE("the register tile reads blocked rows where they were packed", "[pack]") {
+TEST_CASE("a narrow panel is as wide as it is told", "[pack]") {
   constexpr Index W = kWidth<float, A>;
-  const float tile[18 * W] = {};
-  for (Index k = 0; k < 3 * W; ++k)
-    for (int r = 0; r < 6; ++r)
-      CHECK(BlockedRows<W>::at<float, 6>(tile, r, k) - tile == k / W * 6 * W + r * W + k % W);
+  const Index depth = 21, cols = W - 1;
+  const auto source = numbers<float>(depth * (cols + 8) * 2);
+  for (const Strides stride : {Strides{cols + 3, 1}, Strides{1, depth + 5}, Strides{2, 43}}) {
+    std::vector<float> panel(static_cast<std::size_t>(depth * W + 1), kGuard);
+    pack_panel<A>(source.data(), stride.k, stride.n, depth, cols, panel.data(), W);
+    for (Index k = 0; k < depth; ++k)
+      for (Index n = 0; n < W; ++n)
+        REQUIRE(panel[static_cast<std::size_t>(k * W + n)] ==
+                (n < cols ? source[static_cast<std::size_t>(k * stride.k + n * stride.n)] : 0.f));
+    CHECK(panel.back() == kGuard);
+  }
 }

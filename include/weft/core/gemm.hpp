@@ -21,8 +21,9 @@
 ///
 /// C is overwritten (AddResidual{c} accumulates) and must not overlap A, B or what the epilogue
 /// reads, with that one exception. K = 0 stores epilogue(0); M = 0 and N = 0 do nothing. Results do
-/// not depend on the number of workers. Scratch memory, all of it from the context: packed A, at
-/// most 4 MB or 112 rows, and per worker about 2 MB.
+/// not depend on the number of workers. Scratch memory, all of it from the context: a chunk
+/// of A, 1 MB or 112 rows, unless it is rows of the type of the sums; of B as it is, 16 MB; and per
+/// worker about 2 MB.
 ///
 /// Throws weft::error, before C is touched, where the shapes do not fit.
 namespace weft {

@@ -8,28 +8,27 @@
 /// which runs.
 ///
 ///   panels of B   panel[k * kCols + n] = (B(2 k, n), B(2 k + 1, n))
-///   tiles of A    tile[(k / 16) * R * 16 + r * 16 + k % 16] = (A(r, 2 k), A(r, 2 k + 1)),
-///                 16 standing for the floats of a register
+///   rows of A     row[k] = (A(r, 2 k), A(r, 2 k + 1))
 namespace weft::detail {
 
-/// One tile of `height` rows of A, each padded with zeros to whole blocks.
+/// Rows of A, padded with zeros to whole registers.
 template <class A, class S>
-void pack_pair_tile(const View<const S, 2>& a, Index height, Bf16Pair* tile) noexcept {
+void pack_pair_rows(const View<const S, 2>& a, Bf16Pair* rows, Index ld) noexcept {
   constexpr Index W = kWidth<float, A>;
   const Index numbers = a.extent(1), stride = a.stride(1);
-  bf16 row[2 * W];
-  for (Index k = 0; k < numbers; k += 2 * W)
-    for (Index r = 0; r < height; ++r, tile += W) {
-      const Index count = r < a.extent(0) ? std::min(2 * W, numbers - k) : 0;
-      const S* from = count == 0 ? nullptr : a.pointer(r, k);
+  bf16 block[2 * W];
+  for (Index r = 0; r < a.extent(0); ++r, rows += ld)
+    for (Index k = 0; k < numbers; k += 2 * W) {
+      const Index count = std::min(2 * W, numbers - k);
+      const S* from = a.pointer(r, k);
       if (stride == 1 && count == 2 * W) {
-        store_as<A>(row, load_as<float, A>(from));
-        store_as<A>(row + W, load_as<float, A>(from + W));
+        store_as<A>(block, load_as<float, A>(from));
+        store_as<A>(block + W, load_as<float, A>(from + W));
       } else {
         for (Index i = 0; i < 2 * W; ++i)
-          row[i] = static_cast<bf16>(i < count ? static_cast<float>(from[i * stride]) : 0.f);
+          block[i] = static_cast<bf16>(i < count ? static_cast<float>(from[i * stride]) : 0.f);
       }
-      std::memcpy(static_cast<void*>(tile), row, sizeof row);
+      std::memcpy(static_cast<void*>(rows + k / 2), block, sizeof block);
     }
 }
 
@@ -66,15 +65,11 @@ struct PairKernel {
 
   static constexpr Index kNumbers = 2;
   static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
-  static constexpr Index height(Index rows) noexcept { return RowCut(rows).height; }
-  static constexpr Index touched(Index rows) noexcept { return tile_rows_for(rows); }
-  static constexpr Index tile_size(Index depth, Index rows) noexcept {
-    return round_up(depth, kWidth<float, Arch>) * touched(rows);
-  }
+  static constexpr Index touched(Index rows) noexcept { return rows; }
 
   template <class S>
-  static void pack_tile(const View<const S, 2>& a, Bf16Pair* tile) noexcept {
-    pack_pair_tile<Arch>(a, touched(a.extent(0)), tile);
+  static void pack_rows(const View<const S, 2>& a, Bf16Pair* rows, Index ld) noexcept {
+    pack_pair_rows<Arch>(a, rows, ld);
   }
   template <class S>
   static void pack_panels(const View<const S, 2>& b, Index depth, Bf16Pair* panels,
@@ -82,14 +77,10 @@ struct PairKernel {
     pack_pair_panels<Arch>(b, depth, panels, stride);
   }
 
-  static const Bf16Pair* at(const Bf16Pair* tile, Index rows, Index k) noexcept {
-    return tile + k * touched(rows);
-  }
-
-  static void multiply(Index rows, Index cols, Index depth, const Bf16Pair* a,
+  static void multiply(Index rows, Index cols, Index depth, const Bf16Pair* a, Index lda,
                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
                        PrefetchAhead prefetch) noexcept {
-    vector_tile<Arch, float, Op>(rows, cols, depth, a, panel, c, ldc, accumulate, prefetch);
+    panel_product<Arch, Op>(rows, cols, depth, a, lda, panel, c, ldc, accumulate, prefetch);
   }
 };
 
@@ -103,23 +94,12 @@ struct TileKernel : PairKernel<A_> {
   };
 
   static constexpr Index kRows = kBf16Rows<Arch>;
-  static constexpr Index height(Index rows) noexcept { return rows <= 16 ? 16 : kRows; }
   static constexpr Index touched(Index rows) noexcept { return bf16_rows_touched<Arch>(rows); }
-  static constexpr Index tile_size(Index depth, Index rows) noexcept {
-    return depth * touched(rows);
-  }
 
-  template <class S>
-  static void pack_tile(const View<const S, 2>& a, Bf16Pair* tile) noexcept {
-    pack_pair_tile<Arch>(a, touched(a.extent(0)), tile);
-  }
-  static const Bf16Pair* at(const Bf16Pair* tile, Index rows, Index k) noexcept {
-    return tile + k * touched(rows);
-  }
-
-  static void multiply(Index rows, Index, Index depth, const Bf16Pair* a, const Bf16Pair* panel,
-                       float* c, Index ldc, bool accumulate, PrefetchAhead prefetch) noexcept {
-    tile_panel_product(rows, depth, a, 16, 16 * touched(rows), panel, c, ldc, accumulate, prefetch);
+  static void multiply(Index rows, Index, Index depth, const Bf16Pair* a, Index lda,
+                       const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
+                       PrefetchAhead prefetch) noexcept {
+    tile_panel_product(rows, depth, a, lda, panel, c, ldc, accumulate, prefetch);
   }
 };
 

@@ -6,23 +6,24 @@
 
 /// The loop nest around the register tile.
 ///
-///   for a chunk of rows               A packed once, for all tasks; kChunkBytes, so that it stays
-///                                     in L2
+///   for a chunk of rows               A, over the whole depth, as much as stays in L2; it is read
+///   in
+///                                     place if it lies in rows of the right type, else packed
 ///     task: a block of rows x a block of columns of C
 ///       for a pass over the depth     K::kDepthBlock
 ///         for a panel of B            stays in L2; the next one is fetched meanwhile
 ///           for a row tile            one register tile of C
 ///
-/// Per step of the depth a tile of 14 x 32 floats needs 46 numbers and takes 14 cycles at the rate
-/// of two multiply-adds: 13 bytes per cycle, which L2 sustains. B comes from memory once per chunk,
-/// 128 bytes in as many cycles as the chunk has rows, and C is read and written once per pass. So
-/// the floor is 2 M N K / peak, or bytes(B) / bandwidth where M is a few tiles.
+/// Per step of the depth a tile of 6 x 64 floats needs 70 numbers and takes 12 cycles at the rate
+/// of two multiply-adds: 23 bytes per cycle, which L2 sustains. B comes from memory once per chunk,
+/// and C is read and written once per pass. So the floor is 2 M N K / peak, or bytes(B) / bandwidth
+/// where M is a few tiles.
 ///
 /// Tasks are cut by shape alone, and every element of C is summed in the same order whoever runs
 /// its task.
 namespace weft::detail {
 
-/// Packed A of one chunk over the whole depth: most of a small L2 (1 MB on Zen 4, 2 MB on Sapphire
+/// A of one chunk over the whole depth: most of a small L2 (1 MB on Zen 4, 2 MB on Sapphire
 /// Rapids); and the rows that it has at least, however deep, so that B is not streamed too often.
 inline constexpr Index kChunkBytes = 1 << 20;
 inline constexpr Index kChunkRows = 112;
@@ -33,33 +34,34 @@ inline constexpr Index kBlockBytes = 512 << 10;
 /// Multiply-adds worth a task of their own: some 50 microseconds.
 inline constexpr Index kTaskWork = 1 << 22;
 
-/// Rows of A, packed for K. Tile i holds rows [i * height, ...) at data + i * stride.
+/// Rows of A as K reads them, row-major. Tile i has K::kRows of them from row i * K::kRows on.
 template <class K>
-struct PackedRowTiles {
+struct RowTiles {
   const typename K::Element* data;
-  Index stride, rows, height;
+  Index ld, rows;
 
-  Index tiles() const noexcept { return ceil_div(rows, height); }
-  Index count(Index tile) const noexcept { return std::min(height, rows - tile * height); }
+  Index tiles() const noexcept { return ceil_div(rows, K::kRows); }
+  Index count(Index tile) const noexcept { return std::min(K::kRows, rows - tile * K::kRows); }
   const typename K::Element* at(Index tile, Index k) const noexcept {
-    return K::at(data + tile * stride, count(tile), k);
+    return data + tile * K::kRows * ld + k;
   }
 };
 
-/// All rows of `a`, packed into scratch memory that the tasks share.
+/// The rows of `a`: in place if they are what K reads, else in scratch memory that the tasks share.
 template <class K, class S>
-PackedRowTiles<K> pack_chunk(const View<const S, 2>& a, const Context& ctx) {
-  constexpr Index kTilesAtOnce = 8;
-  const Index rows = a.extent(0), height = K::height(rows), tiles = ceil_div(rows, height);
-  const Index stride = K::tile_size(K::depth(a.extent(1)), height);
-  auto* packed = ctx.arena().take<typename K::Element>(tiles * stride);
-  ctx.parallel(ceil_div(tiles, kTilesAtOnce), [&](Index task, Arena&) {
-    const Index end = std::min(tiles, (task + 1) * kTilesAtOnce);
-    for (Index i = task * kTilesAtOnce; i < end; ++i)
-      K::pack_tile(a.slice(0, i * height, std::min(height, rows - i * height)),
-                   packed + i * stride);
+RowTiles<K> row_tiles(const View<const S, 2>& a, const Context& ctx) {
+  using Element = typename K::Element;
+  if constexpr (std::is_same_v<S, Element>)
+    if (a.stride(1) == 1) return {a.data(), a.stride(0), a.extent(0)};
+  constexpr Index kAtOnce = 96, W = kWidth<typename K::Sum, typename K::Arch>;
+  // One register more, so that rows of 4 KiB do not meet in one set of the cache.
+  const Index rows = a.extent(0), ld = round_up(K::depth(a.extent(1)), W) + W;
+  auto* packed = ctx.arena().take<Element>(round_up(rows, K::touched(1)) * ld);
+  ctx.parallel(ceil_div(rows, kAtOnce), [&](Index task, Arena&) {
+    const Index row = task * kAtOnce;
+    K::pack_rows(a.slice(0, row, std::min(kAtOnce, rows - row)), packed + row * ld, ld);
   });
-  return {packed, stride, rows, height};
+  return {packed, ld, rows};
 }
 
 /// Panels of B, packed for K: panel j at data + j * stride.
@@ -159,7 +161,7 @@ template <class K, class S, class B, class E>
 struct BlockProduct {
   using Sum = typename K::Sum;
 
-  const PackedRowTiles<K>& a;
+  const RowTiles<K>& a;
   const B& b;
   const View<S, 2>& c;
   const E& epilogue;
@@ -204,14 +206,14 @@ struct BlockProduct {
 
   void tile(Index i, Index j, Index k, Index steps, const typename K::Element* panel, Sum* sums,
             PrefetchAhead prefetch) const {
-    const Index rows = a.count(i), row = row0 + i * a.height;
+    const Index rows = a.count(i), row = row0 + i * K::kRows;
     const Index col = j * K::kCols, cols = std::min(K::kCols, c.extent(1) - col);
     if constexpr (std::is_same_v<S, Sum> && std::is_same_v<E, NoEpilogue>) {
       if (rows == K::touched(rows) && cols == K::kCols && c.stride(1) == 1)
-        return K::multiply(rows, cols, steps, a.at(i, k), panel, c.pointer(row, col), c.stride(0),
-                           k != 0, prefetch);
+        return K::multiply(rows, cols, steps, a.at(i, k), a.ld, panel, c.pointer(row, col),
+                           c.stride(0), k != 0, prefetch);
     }
-    K::multiply(rows, cols, steps, a.at(i, k), panel, sums, K::kCols, k != 0, prefetch);
+    K::multiply(rows, cols, steps, a.at(i, k), a.ld, panel, sums, K::kCols, k != 0, prefetch);
     if (k + steps == depth) store_tile<K>(sums, c, row, col, rows, cols, epilogue);
   }
 };
@@ -221,12 +223,12 @@ struct TaskCut {
   Index tiles, panels;
 
   template <class K>
-  static TaskCut of(const PackedRowTiles<K>& a, Index depth, Index pass, bool may_cut_rows) {
+  static TaskCut of(const RowTiles<K>& a, Index depth, Index pass, bool may_cut_rows) {
     const Index element = static_cast<Index>(sizeof(typename K::Element));
     const Index panels =
         std::max<Index>(1, kBlockBytes / (std::max<Index>(pass, 1) * K::kCols * element));
-    const Index tile_work = std::max<Index>(depth, 1) * a.height * panels * K::kCols;
-    const Index tiles = std::max(ceil_div(kTaskWork, tile_work), ceil_div(kChunkRows, a.height));
+    const Index tile_work = std::max<Index>(depth, 1) * K::kRows * panels * K::kCols;
+    const Index tiles = std::max(ceil_div(kTaskWork, tile_work), ceil_div(kChunkRows, K::kRows));
     return {may_cut_rows ? tiles : a.tiles(), panels};
   }
 };
@@ -251,7 +253,7 @@ void multiply_chunk(const View<const SA, 2>& a, const B& b, Index panel0, Index 
                     const View<S, 2>& c, Index row0, const E& epilogue, const Context& ctx) {
   Arena::Frame frame(ctx.arena());
   const Index depth = K::depth(a.extent(1)), pass = pass_of(depth, b.pass());
-  const PackedRowTiles<K> rows = pack_chunk<K>(a, ctx);
+  const RowTiles<K> rows = row_tiles<K>(a, ctx);
   const BlockProduct<K, S, B, E> product{rows, b, c, epilogue, row0, depth, pass};
   const TaskCut cut = TaskCut::of(rows, depth, pass, B::kMayCutRows);
   const Index row_blocks = ceil_div(rows.tiles(), cut.tiles);

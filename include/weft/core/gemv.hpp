@@ -64,8 +64,7 @@ void panel_gemv(const View<const SA, 2>& a, const typename K::Element* b, const 
   const Index depth = K::depth(a.extent(1)), panels = ceil_div(c.extent(1), K::kCols);
   const Index stride = depth * K::kCols;
   Arena::Frame frame(ctx.arena());
-  auto* x = ctx.arena().take<Element>(K::tile_size(depth, 1));
-  K::pack_tile(a, x);  // a tile of one row is that row
+  const auto* x = row_tiles<K>(a, ctx).data;
   const Index panel_bytes = std::max<Index>(stride, 1) * Index{sizeof(Element)};
   constexpr int kTogether = 8 / kTileVectors<typename K::Arch>;
   const Index block = round_up(ceil_div(kGemvTaskBytes, panel_bytes), kTogether);

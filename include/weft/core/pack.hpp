@@ -10,10 +10,9 @@
 /// type T on the way.
 ///
 ///   columns of B    panels of NR = kTileCols:   panel[k * NR + n] = B(k, n)
-///   rows of A       tiles of R rows in blocks of W = kWidth steps of the depth:
-///                   tile[(k / W) * R * W + r * W + k % W] = A(r, k)
+///   rows of A       rows, where they are not already rows of T
 ///
-/// What a panel or a tile has beyond the columns, rows and steps that exist is zero.
+/// What a panel or a row has beyond the columns and steps that exist is zero.
 ///
 /// Sources with a unit stride are read a vector at a time. Along the order of the result this is a
 /// copy; across it (weights W[out, in] used as W^T, K^T of attention, A^T) blocks of W x W elements
@@ -97,47 +96,38 @@ void pack_cols(const S* b, Index stride_k, Index stride_n, Index depth, Index co
                     std::min(NR, cols - n), panels + j * panel_stride + k * NR);
 }
 
-/// Elements of a packed tile of R rows.
-template <class T, class A>
-constexpr Index row_tile_size(Index depth, Index height) noexcept {
-  return round_up(depth, kWidth<T, A>) * height;
-}
-
 /// Rows that are adjacent at every step of the depth.
 template <class A, class S, class T>
-void transpose_row_tile(const S* a, Index stride_k, Index rows, Index depth, Index height,
-                        T* tile) noexcept {
+void transpose_rows(const S* a, Index stride_k, Index rows, Index depth, T* to, Index ld) noexcept {
   constexpr Index W = kWidth<T, A>;
-  for (Index k = 0; k < depth; k += W, tile += height * W)
-    for (Index r = 0; r < height; r += W) {
+  for (Index r = 0; r < rows; r += W)
+    for (Index k = 0; k < depth; k += W) {
       Vec<T, A> block[W];
-      load_block<A, S, T>(a + k * stride_k + r, stride_k, std::clamp<Index>(rows - r, 0, W),
+      load_block<A, S, T>(a + k * stride_k + r, stride_k, std::min(W, rows - r),
                           std::min(W, depth - k), block);
       interleave_rows<static_cast<int>(W)>(block);
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i)
-        if (r + i < height) store<A>(tile + (r + i) * W, block[i]);
+        if (r + i < rows) store<A>(to + (r + i) * ld + k, block[i]);
     }
 }
 
-/// One tile of `height` rows: A(r, k) is a[r * stride_m + k * stride_k], 0 <= rows <= height.
+/// to[r * ld + k] = A(r, k) = a[r * stride_m + k * stride_k], and zero from `depth` up to a
+/// multiple of the vector.
 template <class A, class S, class T>
-void pack_row_tile(const S* a, Index stride_m, Index stride_k, Index rows, Index depth,
-                   Index height, T* tile) noexcept {
+void pack_rows(const S* a, Index stride_m, Index stride_k, Index rows, Index depth, T* to,
+               Index ld) noexcept {
   constexpr Index W = kWidth<T, A>;
-  if (stride_m == 1 && stride_k != 1)
-    return transpose_row_tile<A>(a, stride_k, rows, depth, height, tile);
-  for (Index r = 0; r < height; ++r, a += stride_m) {
-    T* to = tile + r * W;
-    for (Index k = 0; k < depth; k += W, to += height * W) {
-      const Index steps = r < rows ? std::min(W, depth - k) : 0;
-      if (steps == 0 || stride_k == 1)
-        store<A>(to, steps == W ? load_as<T, A>(a + k) : load_as_partial<T, A>(a + k, steps));
+  if (stride_m == 1 && stride_k != 1) return transpose_rows<A>(a, stride_k, rows, depth, to, ld);
+  for (Index r = 0; r < rows; ++r, a += stride_m, to += ld)
+    for (Index k = 0; k < depth; k += W) {
+      const Index steps = std::min(W, depth - k);
+      if (stride_k == 1)
+        store<A>(to + k, steps == W ? load_as<T, A>(a + k) : load_as_partial<T, A>(a + k, steps));
       else
         for (Index i = 0; i < W; ++i)
-          to[i] = i < steps ? static_cast<T>(a[(k + i) * stride_k]) : T(0);
+          to[k + i] = i < steps ? static_cast<T>(a[(k + i) * stride_k]) : T(0);
     }
-  }
 }
 
 }  // namespace weft::detail

@@ -98,15 +98,14 @@ class TileSession {
   bool on_;
 };
 
-/// C[16 or 32 rows x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7. Rows of A are `row`
-/// pairs apart, blocks of 16 pairs of a row `block` pairs; `panel` is half a panel of B.
+/// C[16 or 32 rows x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7; `panel` is half a
+/// panel of B.
 template <bool TwoRows, class Prefetch = NoPrefetch>
-void tile_register_product(Index pairs, const Bf16Pair* a, Index row, Index block,
-                           const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
-                           Prefetch prefetch = {}) noexcept {
+void tile_register_product(Index pairs, const Bf16Pair* a, Index lda, const Bf16Pair* panel,
+                           float* c, Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
   // The intrinsics do not tell the compiler that they read memory.
   asm volatile("" ::: "memory");
-  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(row) * 4;
+  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(lda) * 4;
   if (accumulate) {
     _tile_loadd(0, c, c_step);
     _tile_loadd(1, c + 16, c_step);
@@ -122,14 +121,14 @@ void tile_register_product(Index pairs, const Bf16Pair* a, Index row, Index bloc
       _tile_zero(3);
     }
   }
-  for (Index k = 0; k < pairs; k += 16, a += block, panel += 16 * 64) {
+  for (Index k = 0; k < pairs; k += 16, a += 16, panel += 16 * 64) {
     _tile_loadd(6, panel, 256);
     _tile_loadd(7, panel + 16, 256);
     _tile_loadd(4, a, a_step);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     if constexpr (TwoRows) {
-      _tile_loadd(5, a + 16 * row, a_step);
+      _tile_loadd(5, a + 16 * lda, a_step);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -154,23 +153,23 @@ struct TileSession {
 
 /// Named by code that an Arch without tiles never calls.
 template <bool TwoRows, class Prefetch = NoPrefetch>
-void tile_register_product(Index, const Bf16Pair*, Index, Index, const Bf16Pair*, float*, Index,
-                           bool, Prefetch = {}) noexcept;
+void tile_register_product(Index, const Bf16Pair*, Index, const Bf16Pair*, float*, Index, bool,
+                           Prefetch = {}) noexcept;
 
 #endif
 
 /// C[rows x kTileCols] (+)= A B on tiles, rows <= 32: rows up to the next multiple of 16 are
 /// written.
 template <class Prefetch = NoPrefetch>
-void tile_panel_product(Index rows, Index pairs, const Bf16Pair* a, Index row, Index block,
+void tile_panel_product(Index rows, Index pairs, const Bf16Pair* a, Index lda,
                         const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
                         Prefetch prefetch = {}) noexcept {
   if (rows > 16) {
-    tile_register_product<true>(pairs, a, row, block, panel, c, ldc, accumulate, prefetch);
-    tile_register_product<true>(pairs, a, row, block, panel + 32, c + 32, ldc, accumulate);
+    tile_register_product<true>(pairs, a, lda, panel, c, ldc, accumulate, prefetch);
+    tile_register_product<true>(pairs, a, lda, panel + 32, c + 32, ldc, accumulate);
   } else {
-    tile_register_product<false>(pairs, a, row, block, panel, c, ldc, accumulate, prefetch);
-    tile_register_product<false>(pairs, a, row, block, panel + 32, c + 32, ldc, accumulate);
+    tile_register_product<false>(pairs, a, lda, panel, c, ldc, accumulate, prefetch);
+    tile_register_product<false>(pairs, a, lda, panel + 32, c + 32, ldc, accumulate);
   }
 }
 
@@ -180,7 +179,7 @@ template <class A>
 inline constexpr Index kBf16Rows = A::tile_bf16 ? 32 : 24;
 template <class A>
 constexpr Index bf16_rows_touched(Index rows) noexcept {
-  return A::tile_bf16 ? round_up(rows, 16) : round_up(rows, 2);
+  return A::tile_bf16 ? round_up(rows, 16) : rows;
 }
 
 /// C[rows x kTileCols] (+)= A B with rows <= kBf16Rows. A is row-major with Ld pairs a row, `panel`
@@ -189,13 +188,10 @@ template <class A, Index Ld>
 void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* panel, float* c,
                   Index ldc, bool accumulate, [[maybe_unused]] bool tiles) noexcept {
   if constexpr (A::tile_bf16)
-    if (tiles) return tile_panel_product(rows, pairs, a, Ld, 16, panel, c, ldc, accumulate);
+    if (tiles) return tile_panel_product(rows, pairs, a, Ld, panel, c, ldc, accumulate);
   constexpr Index NR = kTileCols<float, A>;
-  const Index height = RowCut(rows).height;
-  for (Index r = 0; r < rows; r += height)
-    row_block_product<A, FixedRows<Ld>, float, DotPairs<A>>(
-        tile_rows_for(std::min(height, rows - r)), NR, pairs, a + r * Ld, panel, NR, c + r * ldc,
-        ldc, accumulate);
+  rows_product<A, kTileVectors<A>, DotPairs<A>>(rows, pairs, a, std::integral_constant<Index, Ld>{},
+                                                panel, NR, c, ldc, accumulate);
 }
 
 /// to[e] = (first[e], second[e]) rounded to bf16, for n elements, a multiple of the vector.

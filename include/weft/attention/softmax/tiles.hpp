@@ -19,8 +19,8 @@ inline constexpr Index kKeyTile = 256;
 template <class T, class A>
 inline constexpr Index kTileLd = kKeyTile + kWidth<T, A>;
 
-/// Rows are computed in register blocks of RowCut(rows).height; the rows that fill up the last
-/// block, up to padded_rows, must be readable and are ignored.
+/// Rows up to padded_rows must be readable: an implementation may compute more than there are, and
+/// ignore them.
 template <class T, class A>
 struct Tiles {
   using Operand = T;
@@ -37,7 +37,7 @@ struct Tiles {
   static constexpr Index tile_height(Index rows) noexcept {
     return round_up(ceil_div(rows, ceil_div(rows, kRows)), kTileRows);
   }
-  static constexpr Index padded_rows(Index rows) noexcept { return round_up(rows, 2); }
+  static constexpr Index padded_rows(Index rows) noexcept { return rows; }
   static constexpr Index value_ld(Index dim) noexcept { return round_up(dim, kWidth<T, A>); }
 
   /// Elements of the operands: a head of more than kKeyTile channels is kept as several query
@@ -107,10 +107,8 @@ struct Tiles {
   /// c[rows x cols] (+)= a b with cols <= kPanel, a multiple of the vector.
   static void product(Index rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
                       Index ldc, bool accumulate) noexcept {
-    const Index height = RowCut(rows).height;
-    for (Index r = 0; r < rows; r += height)
-      row_block_product<A, FixedRows<kLd>>(tile_rows_for(std::min(height, rows - r)), cols, depth,
-                                           a + r * kLd, b, ldb, c + r * ldc, ldc, accumulate);
+    strips_product<A, MultiplyAdd<T, A>>(rows, cols, depth, a, std::integral_constant<Index, kLd>{},
+                                         b, ldb, c, ldc, accumulate);
   }
 };
 
