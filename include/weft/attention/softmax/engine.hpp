@@ -115,16 +115,19 @@ class TiledAttention {
     for (Index t = 0; t < w.tiles; ++t) {
       Operand* tile = query_tile_of(w, t);
       const Index rows = tile_rows(w, t), padded = Product::padded_rows(rows);
-      for (Index r = 0; r < padded; ++r) {
-        if (r < rows) {
-          const Row row = row_at(w, t * w.height + r);
-          p_.q.load(p_.query(row.batch, row.head, row.query), buffer, dim, ld);
-        } else {
-          std::fill_n(buffer, ld, T(0));
-        }
-        Product::put_query(buffer, scale, r, dim, tile);
-      }
+      for (Index r = 0; r < rows; ++r)
+        Product::put_query(query_row(row_at(w, t * w.height + r), buffer, ld), scale, r, dim, tile);
+      if (rows < padded) std::fill_n(buffer, ld, T(0));
+      for (Index r = rows; r < padded; ++r) Product::put_query(buffer, scale, r, dim, tile);
     }
+  }
+
+  /// The row in place, or converted into `buffer`.
+  const T* query_row(const Row& row, T* buffer, Index ld) const {
+    const std::byte* at = p_.query(row.batch, row.head, row.query);
+    if (p_.q.in_place) return reinterpret_cast<const T*>(at);
+    p_.q.load(at, buffer, p_.kv.key_dim, ld);
+    return buffer;
   }
 
   Operand* query_tile_of(const Work& w, Index t) const noexcept {

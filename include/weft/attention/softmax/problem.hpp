@@ -14,6 +14,7 @@ struct QueryRows {
   const std::byte* base;
   Index batch, head, row;
   void (*load)(const void* row, T* to, Index n, Index padded) noexcept;
+  bool in_place;  ///< rows are T, of whole vectors
 };
 
 /// Rows of outputs likewise: `store` scales a row by a factor and converts it.

@@ -54,9 +54,10 @@ struct Tiles {
   /// Row r of a query tile, scaled. The row is padded to a multiple of the vector.
   static void put_query(const T* row, T scale, Index r, Index dim, T* tile) noexcept {
     const Vec<T, A> factor(scale);
-    for (Index d = 0; d < dim; d += kWidth<T, A>) {
-      T* to = tile + (d / kKeyTile * kRows + r) * kLd + d % kKeyTile;
-      store<A>(to, load<A>(row + d) * factor);
+    for (Index part = 0; part < dim; part += kKeyTile, row += kKeyTile) {
+      T* to = tile + (part / kKeyTile * kRows + r) * kLd;
+      const Index size = std::min(kKeyTile, dim - part);
+      for (Index d = 0; d < size; d += kWidth<T, A>) store<A>(to + d, load<A>(row + d) * factor);
     }
   }
 
