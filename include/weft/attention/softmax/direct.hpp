@@ -19,8 +19,10 @@ namespace weft::detail {
 /// Query rows up to which this beats packing K.
 inline constexpr Index kDirectRows = 8;
 
-/// Keys of one block (K and V of head size 128 fill 64 KiB) and of one split.
-inline constexpr Index kDirectBlock = 64;
+/// Keys of one block, which stays in L1 even when it had to be converted (K and V of head size 128
+/// fill 16 KiB); how many keys ahead memory is asked for them; and keys of one split.
+inline constexpr Index kDirectBlock = 16;
+inline constexpr Index kDirectAhead = 64;
 inline constexpr Index kSplit = 1024;
 
 /// The query rows of one KV head of one batch element: row r is query r % queries of head
@@ -104,6 +106,7 @@ class DirectAttention {
 
  private:
   using Policy = Policies<M, S>;
+  static constexpr Index W = kWidth<T, A>;
   static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
 
   struct Work {
@@ -132,15 +135,12 @@ class DirectAttention {
     const RowsOf<T> values =
         kv.value_rows(kv.source, rows.batch, rows.kv_head, j0, n, false, w.value_buffer);
     const Index count = rows.rows();
-    for (Index c = 0; c < n; c += kWidth<T, A>) {
-      // W rows are read side by side, which hides their order from hardware prefetchers.
-      const Index next = j0 + kDirectBlock + c;
-      if (next < end)
-        kv.prefetch(kv.source, rows.batch, rows.kv_head, next, std::min(kWidth<T, A>, end - next));
-      for (Index r = 0; r < count; ++r)
+    for (Index c = 0; c < n; c += W)
+      for (Index r = 0; r < count; ++r) {
+        prefetch_part(rows, j0 + kDirectAhead + c, end, r, false);
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
-    }
+      }
     for (Index r = 0; r < count; ++r)
       take_logits<T, A>(policies_, rows.row(r), masked, j0, 0, n, w.logits + r * kLd,
                         partial_row(w.partial, count, r, value_ld_), value_ld_);
@@ -150,12 +150,28 @@ class DirectAttention {
     if ((masked || kCanHide<S>)&&!rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
-      add_values(w, n, values);
+      add_values(w, j0, n, end, values);
   }
 
-  void add_values(const Work& w, Index n, const RowsOf<T>& values) const noexcept {
-    Tiles<T, A>{}.add_values(w.logits, w.rows.rows(), 0, n, values, nullptr, n, value_ld_,
-                             partial_row(w.partial, w.rows.rows(), 0, value_ld_).acc);
+  void add_values(const Work& w, Index j0, Index n, Index end,
+                  const RowsOf<T>& values) const noexcept {
+    const Index count = w.rows.rows();
+    for (Index c = 0; c < n; c += W) {
+      for (Index r = 0; r < count; ++r) prefetch_part(w.rows, j0 + kDirectAhead + c, end, r, true);
+      Tiles<T, A>{}.add_values(w.logits, count, c, std::min(n, c + W), values, nullptr, n,
+                               value_ld_, partial_row(w.partial, count, 0, value_ld_).acc);
+    }
+  }
+
+  /// Asks for part `r` of the W keys or values from `first` on. Rows are read side by side, which
+  /// hides their order from hardware prefetchers; and few at a time, because what exceeds the
+  /// queues of the caches is waited for.
+  void prefetch_part(const DirectRows& rows, Index first, Index end, Index r,
+                     bool values) const noexcept {
+    const Index share = ceil_div(W, rows.rows()), from = first + r * share;
+    const Index stop = std::min({end, first + W, from + share});
+    if (from < stop)
+      p_.kv.prefetch(p_.kv.source, rows.batch, rows.kv_head, from, stop - from, values);
   }
 
   void add_visible_values(const Work& w, bool masked, Index j0, Index n,

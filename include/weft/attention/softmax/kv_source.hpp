@@ -103,7 +103,7 @@ struct KvRows {
                         T* buffer) noexcept;
   RowsOf<T> (*value_rows)(const void* source, Index b, Index h, Index j0, Index n, bool dense,
                           T* buffer) noexcept;
-  void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n) noexcept;
+  void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n, bool values) noexcept;
 };
 
 /// Asks for the cache lines of one row.
@@ -113,17 +113,19 @@ void prefetch_row(const S* row, Index n) noexcept {
   for (Index d = 0; d < n; d += line) __builtin_prefetch(row + d, 0, 2);
 }
 
-/// Asks for tokens j0 .. j0 + n of head h, both keys and values.
+/// Asks for the keys, or the values, of tokens j0 .. j0 + n of head h.
 template <class Source>
-void prefetch_tokens_of(const void* erased, Index b, Index h, Index j0, Index n) noexcept {
+void prefetch_tokens_of(const void* erased, Index b, Index h, Index j0, Index n,
+                        bool values) noexcept {
   const auto& source = *static_cast<const Source*>(erased);
   for (Index j = 0; j < n;) {
     const auto run = source.run(b, h, j0 + j);
     const Index stop = std::min(n, j + run.count);
-    for (Index r = 0; j < stop; ++j, ++r) {
-      prefetch_row(run.keys + r * run.key_step, source.key_dim());
-      prefetch_row(run.values + r * run.value_step, source.value_dim());
-    }
+    for (Index r = 0; j < stop; ++j, ++r)
+      if (values)
+        prefetch_row(run.values + r * run.value_step, source.value_dim());
+      else
+        prefetch_row(run.keys + r * run.key_step, source.key_dim());
   }
 }
 
