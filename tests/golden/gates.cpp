@@ -82,11 +82,11 @@ class GatedLayer {
     make_logits(gates);
     if (name_ == "per_head") {
       auto of_head = unwritten<T, 3>({B, kHeads, 1});
-      open_head_gates(std::as_const(gates).view(), of_head);
+      open_head_gates(gates, of_head);
       return of_head;
     }
     // Fine-tuned from gates that start at 0.25.
-    open_gates(std::as_const(gates).view(), gates, name_ == "finetune" ? 1 / 0.25 : 1);
+    open_gates(gates, gates, name_ == "finetune" ? 1 / 0.25 : 1);
     return gates;
   }
 

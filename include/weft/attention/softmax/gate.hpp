@@ -134,33 +134,35 @@ inline void require_gate_factor(double factor) {
 }  // namespace detail
 
 /// gates = factor sigma(logits), both [B, H, N] (or of any other extents); they may be the same.
-template <class T>
-void open_gates(View<const T, 3> logits, std::type_identity_t<View<T, 3>> gates,
-                double factor = 1) {
+template <ViewLike<3> L, ViewLike<3> G>
+void open_gates(const L& logits, G&& gates, double factor = 1) {
+  const auto to = view_of(gates);
+  const View<const typename decltype(to)::value_type, 3> from = view_of(logits);
   detail::require_gate_factor(factor);
-  require(logits.shape() == gates.shape(), "open_gates: logits ", logits, " and gates ", gates,
+  require(from.shape() == to.shape(), "open_gates: logits ", from, " and gates ", to,
           " must have the same shape");
-  for (Index b = 0; b < logits.extent(0); ++b)
-    for (Index h = 0; h < logits.extent(1); ++h)
-      for (Index i = 0; i < logits.extent(2); ++i)
-        gates(b, h, i) = detail::opened(logits(b, h, i), factor);
+  for (Index b = 0; b < from.extent(0); ++b)
+    for (Index h = 0; h < from.extent(1); ++h)
+      for (Index i = 0; i < from.extent(2); ++i)
+        to(b, h, i) = detail::opened(from(b, h, i), factor);
 }
 
 /// gates [B, H, 1] = factor sigma(mean of logits [B, H, N] over the tokens); N >= 1.
-template <class T>
-void open_head_gates(View<const T, 3> logits, std::type_identity_t<View<T, 3>> gates,
-                     double factor = 1) {
+template <ViewLike<3> L, ViewLike<3> G>
+void open_head_gates(const L& logits, G&& gates, double factor = 1) {
+  const auto to = view_of(gates);
+  using T = typename decltype(to)::value_type;
+  const View<const T, 3> from = view_of(logits);
+  const Index tokens = from.extent(2);
   detail::require_gate_factor(factor);
-  const Index tokens = logits.extent(2);
   require(tokens >= 1, "open_head_gates: there is no token to take the mean over");
-  require(gates.extent(0) == logits.extent(0) && gates.extent(1) == logits.extent(1) &&
-              gates.extent(2) == 1,
-          "open_head_gates: gates ", gates, " must be [B, H, 1] for logits ", logits);
-  for (Index b = 0; b < logits.extent(0); ++b)
-    for (Index h = 0; h < logits.extent(1); ++h) {
+  require(to.extent(0) == from.extent(0) && to.extent(1) == from.extent(1) && to.extent(2) == 1,
+          "open_head_gates: gates ", to, " must be [B, H, 1] for logits ", from);
+  for (Index b = 0; b < from.extent(0); ++b)
+    for (Index h = 0; h < from.extent(1); ++h) {
       T sum = 0;
-      for (Index i = 0; i < tokens; ++i) sum += logits(b, h, i);
-      gates(b, h, 0) = detail::opened(sum / static_cast<T>(tokens), factor);
+      for (Index i = 0; i < tokens; ++i) sum += from(b, h, i);
+      to(b, h, 0) = detail::opened(sum / static_cast<T>(tokens), factor);
     }
 }
 

@@ -24,7 +24,7 @@
 /// An optional `template <class V> V mass(V w)` says what l sums instead of w.
 ///
 /// Two passes: the weights need a statistic of the whole row first, see statistic.hpp. The logits
-/// are computed twice, so that a call costs half as much again.
+/// are computed twice, which makes a call of many queries half as long again to twice as long.
 ///   auto statistic() const noexcept;
 ///   template <class T> auto weights(const T* statistic, const Row& row) const noexcept;
 /// m, l and acc are as above. One that works with exponentials has, besides, a member
