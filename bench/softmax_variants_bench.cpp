@@ -1,5 +1,6 @@
-/// softmax/<variant>/...: every row of the family's case table at one size. What a variant costs
+/// softmax/<variant>/...: every row of the family's case tables at one size. What a variant costs
 /// beside plain attention is its time over that of softmax/full with N=1024.
+#include "cases/normalizers.hpp"
 #include "cases/softmax.hpp"
 #include "support/row.hpp"
 #include "support/softmax_cases.hpp"
@@ -56,6 +57,9 @@ void add(const Case& variant) {
       [=](const weft::Context& context) { return VariantCall<Case>(variant, shape, context); });
 }
 
-const bench::Rows rows([] { cases::for_each_softmax_case([](const auto& row) { add(row); }); });
+const bench::Rows rows([] {
+  cases::for_each_softmax_case([](const auto& row) { add(row); });
+  cases::for_each_normalizer_case([](const auto& row) { add(row); });
+});
 
 }  // namespace

@@ -3,6 +3,7 @@
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/gate.hpp>
 #include <weft/cache/kv_cache.hpp>
 #include <weft/cache/paged_kv.hpp>
 #include <weft/catalog.hpp>
@@ -14,6 +15,7 @@
 #include <weft/core/tensor.hpp>
 #include <weft/layer/embedding.hpp>
 #include <weft/layer/ffn.hpp>
+#include <weft/layer/gelu_table.hpp>
 #include <weft/layer/linear.hpp>
 #include <weft/layer/norm.hpp>
 #include <weft/layer/operator.hpp>

@@ -56,6 +56,7 @@ struct AttentionInputs {
   weft::Tensor<std::uint8_t, 4> mask;
   weft::Tensor<P, 1> per_head, channels;
   weft::Tensor<P, 2> table, distances;
+  weft::Tensor<P, 3> gates;
 
   /// [1, Hq, N, M] numbers; some are -inf, which hides the key.
   weft::View<const P, 4> draw_bias() {
@@ -82,6 +83,12 @@ struct AttentionInputs {
   weft::View<const P, 1> draw_per_head() {
     per_head = even_values<P, 1>({shape.Hq}, 13, -2, 2);
     return std::as_const(per_head).view();
+  }
+
+  /// [1, Hq, 1] numbers in [0, 1): a gate per head, which suits every verb.
+  weft::View<const P, 3> draw_gates() {
+    gates = even_values<P, 3>({1, shape.Hq, 1}, 16, 0, 1);
+    return std::as_const(gates).view();
   }
 
   weft::View<const P, 1> draw_slopes() {

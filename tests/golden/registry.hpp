@@ -20,11 +20,13 @@ std::span<const Mechanism> softmax_mechanisms();
 std::span<const Mechanism> partial_mechanisms();
 std::span<const Mechanism> position_mechanisms();
 std::span<const Mechanism> norm_mechanisms();
+std::span<const Mechanism> normalizer_mechanisms();
+std::span<const Mechanism> gate_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
-  for (const auto list :
-       {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms()}) {
+  for (const auto list : {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(),
+                          norm_mechanisms(), normalizer_mechanisms(), gate_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

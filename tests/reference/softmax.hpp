@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -64,6 +65,10 @@ struct AttentionOptions {
   Values logit_sinks;                           ///< [Hq], or empty: extra logit with value 0
   Values alibi_slopes;                          ///< [Hq], or empty
   std::optional<T5Bias> t5;
+  std::size_t top_k = 0;  ///< only so many of the largest logits remain, 0: all
+  /// Weights of the visible logits of a row, which has M keys in all, in place of softmax.
+  std::function<Values(const Values& visible, std::size_t M)> weights;
+  std::optional<Broadcast<double>> gates;  ///< of output rows, [B, Hq, N, 1]
 };
 
 struct AttentionResult {
@@ -145,6 +150,35 @@ inline double log_add_exp(double a, double b) {
   return top + std::log(std::exp(a - top) + std::exp(b - top));
 }
 
+/// All but the k largest become -inf; of equal ones the first remain.
+inline void keep_largest(Values& x, std::size_t k) {
+  const double none = -std::numeric_limits<double>::infinity();
+  const Values all = x;
+  for (std::size_t j = 0; j < x.size(); ++j) {
+    std::size_t before = 0;  // how many others go before this one
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (all[i] > all[j] || (all[i] == all[j] && i < j)) ++before;
+    }
+    if (before >= k) x[j] = none;
+  }
+}
+
+/// out = sum_j w_j v_j with weights of the logits x that are not -inf.
+inline void weighted_row(const AttentionOptions& o, const Values& x, const double* v, std::size_t E,
+                         double* out) {
+  std::vector<std::size_t> keys;
+  Values visible;
+  for (std::size_t j = 0; j < x.size(); ++j) {
+    if (x[j] == -std::numeric_limits<double>::infinity()) continue;
+    keys.push_back(j);
+    visible.push_back(x[j]);
+  }
+  const Values w = o.weights(visible, x.size());
+  for (std::size_t n = 0; n < keys.size(); ++n) {
+    for (std::size_t e = 0; e < E; ++e) out[e] += w[n] * v[keys[n] * E + e];
+  }
+}
+
 /// One query row: q [D], k [M, D], v [M, E], out [E] (zero before), lse and lse_with_sink.
 /// Invisible keys are not touched at all, whatever stands there.
 inline void attention_row(const AttentionSizes& s, const AttentionOptions& o, const double* q,
@@ -158,12 +192,14 @@ inline void attention_row(const AttentionSizes& s, const AttentionOptions& o, co
     x[j] = score(s, o, q, k + j * s.D, b, h, i, j);
     top = std::isnan(top) || std::isnan(x[j]) ? top + x[j] : std::max(top, x[j]);
   }
+  if (o.top_k > 0) keep_largest(x, o.top_k);
   double sum = 0;
   for (std::size_t j = 0; j < s.M; ++j) {
     if (x[j] != minus_infinity) sum += std::exp(x[j] - top);
   }
   lse = sum == 0 ? minus_infinity : top + std::log(sum);
   lse_with_sink = o.logit_sinks.empty() ? lse : log_add_exp(lse, o.logit_sinks[h]);
+  if (o.weights) return weighted_row(o, x, v, s.E, out);
   for (std::size_t j = 0; j < s.M; ++j) {
     if (x[j] == minus_infinity) continue;
     const double weight = std::exp(x[j] - lse_with_sink);
@@ -185,6 +221,9 @@ inline AttentionResult attention(const AttentionSizes& s, const Values& q, const
         attention_row(s, o, q.data() + row * s.D, k.data() + kv * s.M * s.D,
                       v.data() + kv * s.M * s.E, b, h, i, r.out.data() + row * s.E, r.lse[row],
                       r.lse_with_sinks[row]);
+        for (std::size_t e = 0; o.gates && e < s.E; ++e) {
+          r.out[row * s.E + e] *= o.gates->at(b, h, i, 0);
+        }
       }
     }
   }

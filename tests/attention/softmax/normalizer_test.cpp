@@ -14,10 +14,13 @@ constexpr double kLog2e = 1.4426950408889634074;
 /// The weight that exp(m) carries in the output: factor * l = l exp(m) / (l exp(m) + exp(z)).
 double expected_mass(double m, double l, double z) { return 1 / (1 + std::exp(z - m) / l); }
 
+/// Some row of a head.
+Row row_of(Index head) { return {0, head, 0, 1, 1}; }
+
 /// m and z in natural units.
 template <class T, class Z>
 double mass(const Z& normalizer, double m, double l, Index head) {
-  return double{normalizer.factor(static_cast<T>(m * kLog2e), static_cast<T>(l), head)} * l;
+  return double{normalizer.factor(static_cast<T>(m * kLog2e), static_cast<T>(l), row_of(head))} * l;
 }
 
 }  // namespace
@@ -45,14 +48,14 @@ TEST_CASE("normalizers: rows without keys, and logits far apart", "[softmax]") {
   const std::vector<float> logits{0, -INFINITY, 1000};
   const SinkSoftmax sink{view_of(logits)};
   const float none = -INFINITY;
-  for (Index h = 0; h < 3; ++h) CHECK(sink.factor(none, 0.f, h) == 0.f);
-  CHECK(PlainSoftmax{}.factor(none, 0.f, 0) == 0.f);
-  CHECK(OffByOneSoftmax{}.factor(none, 0.f, 0) == 0.f);
+  for (Index h = 0; h < 3; ++h) CHECK(sink.factor(none, 0.f, row_of(h)) == 0.f);
+  CHECK(PlainSoftmax{}.factor(none, 0.f, row_of(0)) == 0.f);
+  CHECK(OffByOneSoftmax{}.factor(none, 0.f, row_of(0)) == 0.f);
   // A sink of -inf is no sink; one far above the logits takes everything.
-  CHECK(sink.factor(-2000.f, 4.f, 1) == 0.25f);
-  CHECK(sink.factor(0.f, 1.f, 2) == 0.f);
-  CHECK(sink.factor(5000.f, 2.f, 0) == 0.5f);
-  CHECK(OffByOneSoftmax{}.factor(-5000.f, 2.f, 0) == 0.f);
+  CHECK(sink.factor(-2000.f, 4.f, row_of(1)) == 0.25f);
+  CHECK(sink.factor(0.f, 1.f, row_of(2)) == 0.f);
+  CHECK(sink.factor(5000.f, 2.f, row_of(0)) == 0.5f);
+  CHECK(OffByOneSoftmax{}.factor(-5000.f, 2.f, row_of(0)) == 0.f);
 }
 
 TEST_CASE("sinks: one logit per query head", "[softmax]") {

@@ -3,6 +3,7 @@
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/attention/softmax/tiles.hpp>
+#include <weft/attention/softmax/weigh.hpp>
 #include <weft/core/executor.hpp>
 #include <weft/core/tile_product.hpp>
 #include <weft/core/transpose.hpp>
@@ -13,7 +14,8 @@
 /// are dot products of rows (W keys side by side, one reduction for all of them), values are added
 /// row by row through the register tile. The keys are cut into splits of fixed length, so that one
 /// sequence keeps many threads busy; the partial results are merged in order, and no thread count
-/// changes them.
+/// changes them. A normalizer with two passes reads the keys twice and does without splits: the
+/// statistic of the whole row comes before its first weight.
 namespace weft::detail {
 
 /// Query rows up to which this beats packing K.
@@ -36,16 +38,12 @@ struct DirectRows {
   }
 };
 
-/// Elements of the partial result of one split: m, l and acc of every row. Register tiles have even
-/// heights, so an odd number of rows gets one more that nobody reads.
-constexpr Index partial_size(Index rows, Index value_ld) noexcept {
-  return round_up(rows, 2) * (2 + value_ld);
-}
+/// Elements of the partial result of one split: m, l and acc of every row.
+constexpr Index partial_size(Index rows, Index value_ld) noexcept { return rows * (2 + value_ld); }
 
 template <class T>
 RowState<T> partial_row(T* partial, Index rows, Index r, Index value_ld) noexcept {
-  const Index padded = round_up(rows, 2);
-  return {partial + r, partial + padded + r, partial + 2 * padded + r * value_ld};
+  return {partial + r, partial + rows + r, partial + 2 * rows + r * value_ld};
 }
 
 /// s[c] = q . k_c for W keys; keys beyond `count` repeat the last one.
@@ -76,12 +74,13 @@ Vec<T, A> dot_keys(const T* q, Index dim, const RowsOf<T>& keys, Index first,
   return sum_rows<static_cast<int>(W)>(sums);
 }
 
-template <class T, class A, class M, class S>
+template <class T, class A, class M, class S, class Z>
 class DirectAttention {
  public:
-  DirectAttention(const Problem<T>& problem, const M& mask, const S& score)
+  DirectAttention(const Problem<T>& problem, const M& mask, const S& score, const Z& normalizer)
       : p_(problem),
         policies_{mask, score},
+        normalizer_(normalizer),
         key_ld_(round_up(problem.kv.key_dim, kWidth<T, A>)),
         value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
 
@@ -90,22 +89,33 @@ class DirectAttention {
     const Index count = rows.rows();
     Work w{rows,
            arena.take<T>(count * key_ld_),
-           arena.take<T>(round_up(count, 2) * kLd),
+           arena.take<T>(count * kLd),
            arena.take<T>(kDirectBlock * key_ld_),
            arena.take<T>(kDirectBlock * value_ld_),
-           partial};
+           partial,
+           nullptr,
+           0,
+           false};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
-    std::fill_n(w.logits, round_up(count, 2) * kLd, T(0));
+    std::fill_n(w.logits, count * kLd, T(0));
     for (Index r = 0; r < count; ++r) {
       *partial_row(partial, count, r, value_ld_).m = kHidden<T>;
       load_query(rows.row(r), w.q + r * key_ld_);
     }
-    for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
-      block(w, j0, std::min(kDirectBlock, end - j0), end);
+    if constexpr (TwoPassNormalizer<Z>) {
+      w.statistic_size = normalizer_.statistic().size();
+      w.statistics = arena.take<T>(count * w.statistic_size);
+    }
+    for (int passes = kPasses<Z>; passes > 0; --passes) {
+      w.collecting = passes == 2;
+      begin_pass(w);
+      for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
+        block(w, j0, std::min(kDirectBlock, end - j0), end);
+    }
   }
 
  private:
-  using Policy = Policies<M, S>;
+  using Policy = Policies<M, S, Z>;
   static constexpr Index W = kWidth<T, A>;
   static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
 
@@ -116,10 +126,26 @@ class DirectAttention {
     T* key_buffer;
     T* value_buffer;
     T* partial;
+    T* statistics;
+    Index statistic_size;  ///< per row
+    bool collecting;       ///< the statistics: first of two passes
   };
 
+  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+
+  RowState<T> state(const Work& w, Index r) const noexcept {
+    RowState<T> row = partial_row(w.partial, w.rows.rows(), r, value_ld_);
+    if constexpr (TwoPassNormalizer<Z>) row.statistic = w.statistics + r * w.statistic_size;
+    return row;
+  }
+
+  void begin_pass(const Work& w) const noexcept {
+    if constexpr (!OnlineNormalizer<Z>)
+      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+  }
+
   void load_query(const Row& row, T* to) const noexcept {
-    const T scale = static_cast<T>(p_.scale) * (Policy::has_score ? T(1) : kLog2e<T>);
+    const T scale = static_cast<T>(p_.scale) * Policy::template query_factor<T>;
     p_.q.load(p_.query(row.batch, row.head, row.query), to, p_.kv.key_dim, key_ld_);
     scale_row<T, A>(to, key_ld_, scale);
   }
@@ -132,8 +158,9 @@ class DirectAttention {
     const bool masked = coverage == Coverage::partial;
     const auto& kv = p_.kv;
     const RowsOf<T> keys = kv.key_rows(kv.source, rows.batch, rows.kv_head, j0, n, w.key_buffer);
-    const RowsOf<T> values =
-        kv.value_rows(kv.source, rows.batch, rows.kv_head, j0, n, false, w.value_buffer);
+    const RowsOf<T> values = collecting(w) ? RowsOf<T>{}
+                                           : kv.value_rows(kv.source, rows.batch, rows.kv_head, j0,
+                                                           n, false, w.value_buffer);
     const Index count = rows.rows();
     for (Index c = 0; c < n; c += W)
       for (Index r = 0; r < count; ++r) {
@@ -141,16 +168,28 @@ class DirectAttention {
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
-    for (Index r = 0; r < count; ++r)
-      take_logits<T, A>(policies_, rows.row(r), masked, j0, 0, n, w.logits + r * kLd,
-                        partial_row(w.partial, count, r, value_ld_), value_ld_);
-    for (Index r = 0; r < count; ++r)
-      take_weights<T, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd,
-                         partial_row(w.partial, count, r, value_ld_));
+    weigh(w, masked, j0, n);
+    if (collecting(w)) return;
     if ((masked || kCanHide<S>)&&!rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
       add_values(w, j0, n, end, values);
+  }
+
+  /// Logits to weights in the same place, or into the statistics.
+  void weigh(const Work& w, bool masked, Index j0, Index n) const noexcept {
+    const Index count = w.rows.rows();
+    if constexpr (OnlineNormalizer<Z>) {
+      for (Index r = 0; r < count; ++r)
+        take_logits<T, A>(policies_, w.rows.row(r), masked, j0, 0, n, w.logits + r * kLd,
+                          state(w, r), value_ld_);
+      for (Index r = 0; r < count; ++r)
+        take_weights<T, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd, state(w, r));
+    } else {
+      for (Index r = 0; r < count; ++r)
+        take_row<T, A>(policies_, normalizer_, w.rows.row(r), masked, collecting(w), j0, 0, n,
+                       w.logits + r * kLd, w.logits + r * kLd, state(w, r));
+    }
   }
 
   void add_values(const Work& w, Index j0, Index n, Index end,
@@ -190,6 +229,7 @@ class DirectAttention {
 
   const Problem<T>& p_;
   Policy policies_;
+  const Z& normalizer_;
   Index key_ld_, value_ld_;
 };
 

@@ -3,6 +3,7 @@
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/attention/softmax/tiles.hpp>
+#include <weft/attention/softmax/weigh.hpp>
 #include <weft/core/executor.hpp>
 
 /// Tiled online softmax attention (FlashAttention, arXiv:2205.14135), the engine of the softmax and
@@ -19,6 +20,8 @@
 ///   S = Q K^T      (24 x 256 logits, L1)          Q in place x packed K panels
 ///   row pass       score, mask, running max, exp
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
+/// A normalizer with two passes has the task walk its key tiles twice: first for the statistic of
+/// each row, without V, and then as above.
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
 namespace weft::detail {
 
@@ -44,13 +47,17 @@ class TiledAttention {
   void run(const QueryBlock& block, Arena& arena) const {
     const typename Product::Session session(product_);
     Work w = prepare(block, arena);
-    const Index keys = p_.keys_of(block.batch);
-    for (Index j0 = 0; j0 < keys; j0 += kKeyTile) key_tile(w, j0, std::min(kKeyTile, keys - j0));
+    for (int passes = kPasses<Z>; passes > 0; --passes) {
+      w.collecting = passes == 2;
+      begin_pass(w);
+      for (Index j0 = 0; j0 < w.keys; j0 += kKeyTile)
+        key_tile(w, j0, std::min(kKeyTile, w.keys - j0));
+    }
     for (Index r = 0; r < block.rows(); ++r) finish(w, r);
   }
 
  private:
-  using Policy = Policies<M, S>;
+  using Policy = Policies<M, S, Z>;
   using Product = typename P::template Tiles<T, A>;
   using Operand = typename Product::Operand;
   static constexpr Index kRows = Product::kRows;
@@ -71,7 +78,10 @@ class TiledAttention {
     Operand* value_panels;
     Operand* weights;
     RowsOf<T> values;
+    T* statistics;
+    Index statistic_size;  ///< per row
     bool keys_ready, values_checked, values_finite;
+    bool collecting;  ///< the statistics: first of two passes
   };
 
   Index tile_rows(const Work& w, Index t) const noexcept {
@@ -99,6 +109,10 @@ class TiledAttention {
     w.value_buffer = arena.take<T>(keys * round_up(p_.kv.value_dim, kWidth<T, A>));
     w.value_panels = arena.take<Operand>(Product::value_panels_size(keys, p_.kv.value_dim));
     w.weights = Product::weights_of(w.logits, arena.take<Operand>(Product::weights_size()));
+    if constexpr (TwoPassNormalizer<Z>) {
+      w.statistic_size = normalizer_.statistic().size();
+      w.statistics = arena.take<T>(rows * w.statistic_size);
+    }
     std::fill_n(w.m, rows, kHidden<T>);
     std::fill_n(w.l, rows, T(0));
     std::fill_n(w.acc, rows * w.value_ld, T(0));
@@ -106,10 +120,15 @@ class TiledAttention {
     return w;
   }
 
+  void begin_pass(const Work& w) const noexcept {
+    if constexpr (!OnlineNormalizer<Z>)
+      for (Index r = 0; r < w.block.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+  }
+
   /// Loads, converts and scales the rows of every query tile. Rows that fill up the last register
   /// block of a tile are zero.
   void load_queries(Work& w, Index ld) const {
-    const T scale = static_cast<T>(p_.scale) * (Policy::has_score ? T(1) : kLog2e<T>);
+    const T scale = static_cast<T>(p_.scale) * Policy::template query_factor<T>;
     const Index dim = p_.kv.key_dim;
     T* buffer = w.key_buffer;  // free until the first key tile
     for (Index t = 0; t < w.tiles; ++t) {
@@ -186,23 +205,19 @@ class TiledAttention {
     const Index b = w.block.batch, h = w.block.kv_head;
     const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
     Product::pack_keys(keys, n, kv.key_dim, w.key_panels);
+    w.keys_ready = true;
+    if (collecting(w)) return;
     w.values = kv.value_rows(kv.source, b, h, j0, n, true, w.value_buffer);
     Product::pack_values(w.values, n, kv.value_dim, w.value_panels);
-    w.keys_ready = true;
   }
 
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
     const Index first = t * w.height, rows = tile_rows(w, t);
-    constexpr Index ld = kTileLd<T, A>;
     const Index keys = std::min(kKeyTile, w.keys - j0);
     product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, keys, begin, end,
                     w.logits);
-    for (Index r = 0; r < rows; ++r)
-      take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end, w.logits + r * ld,
-                        state(w, first + r), w.value_ld);
-    for (Index r = 0; r < rows; ++r)
-      take_weights<T, A>(w.logits + r * ld, begin, end, Product::weight_row(w.weights, r),
-                         state(w, first + r));
+    weigh(w, first, rows, masked, j0, begin, end);
+    if (collecting(w)) return;
     T* acc = w.acc + first * w.value_ld;
     if ((masked || kCanHide<S>)&&!values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
@@ -210,8 +225,31 @@ class TiledAttention {
                         acc);
   }
 
+  /// Logits to weights, or into the statistics.
+  void weigh(const Work& w, Index first, Index rows, bool masked, Index j0, Index begin,
+             Index end) const noexcept {
+    constexpr Index ld = kTileLd<T, A>;
+    if constexpr (OnlineNormalizer<Z>) {
+      for (Index r = 0; r < rows; ++r)
+        take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end,
+                          w.logits + r * ld, state(w, first + r), w.value_ld);
+      for (Index r = 0; r < rows; ++r)
+        take_weights<T, A>(w.logits + r * ld, begin, end, Product::weight_row(w.weights, r),
+                           state(w, first + r));
+    } else {
+      for (Index r = 0; r < rows; ++r)
+        take_row<T, A>(policies_, normalizer_, row_at(w, first + r), masked, collecting(w), j0,
+                       begin, end, w.logits + r * ld, Product::weight_row(w.weights, r),
+                       state(w, first + r));
+    }
+  }
+
+  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+
   RowState<T> state(const Work& w, Index r) const noexcept {
-    return {w.m + r, w.l + r, w.acc + r * w.value_ld};
+    RowState<T> row{w.m + r, w.l + r, w.acc + r * w.value_ld};
+    if constexpr (TwoPassNormalizer<Z>) row.statistic = w.statistics + r * w.statistic_size;
+    return row;
   }
 
   /// Whether 0 * v = 0 holds for the values of the tile; asked once per key tile.

@@ -20,6 +20,9 @@ namespace weft {
 /// a hidden key or value, NaN included, has no influence; NaN that is visible reaches the rows that
 /// see it.
 ///
+/// Other normalizers than softmax (normalizer.hpp) take s in other ways; those whose results cannot
+/// be merged by lse do not give it.
+///
 /// Storage fp32, bf16, fp16 with fp32 arithmetic, or fp64 (the type of q decides; k, v and out may
 /// be stored otherwise). Time O(B Hq N M (D + E)) minus what the mask empties, memory O(D + E) per
 /// query of a task; results do not depend on the number of threads.
@@ -72,6 +75,12 @@ void require_axis(const View<X, Rank>& a, const char* a_name, const View<Y, Rank
                   const char* b_name, std::size_t axis, const char* what) {
   require(a.extent(axis) == b.extent(axis), b_name, " ", b, " must have the ", what, " of ", a_name,
           " ", a);
+}
+
+template <class Z>
+constexpr void require_lse() noexcept {
+  static_assert(LseNormalizer<Z>,
+                "the results of this normalizer do not merge by a log-sum-exp: call forward");
 }
 
 inline void require_group(Index heads, Index kv_heads) {
@@ -180,6 +189,7 @@ template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4>
           ViewLike<4> V, ViewLike<4> O, ViewLike<3> L>
 void forward_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v, O&& out,
                       L&& lse, const Context& ctx = Context()) {
+  detail::require_lse<Z>();
   using E = detail::Element<const Q>;
   const View<const E, 4> queries = view_of(q);
   const View<Accumulator<E>, 3> sums = view_of(lse);
@@ -195,6 +205,7 @@ template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4>
           ViewLike<4> O>
 void forward(const Softmax<M, S, Z, P>& mixer, const Q& q, const Source& source, O&& out,
              const Context& ctx = Context()) {
+  detail::require_lse<Z>();
   using E = detail::Element<const Q>;
   detail::attend<A>(mixer, View<const E, 4>(view_of(q)), source, view_of(out),
                     static_cast<const View<Accumulator<E>, 3>*>(nullptr), ctx);
@@ -204,6 +215,7 @@ template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4>
           ViewLike<4> O, ViewLike<3> L>
 void forward_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const Source& source, O&& out,
                       L&& lse, const Context& ctx = Context()) {
+  detail::require_lse<Z>();
   using E = detail::Element<const Q>;
   const View<Accumulator<E>, 3> sums = view_of(lse);
   detail::attend<A>(mixer, View<const E, 4>(view_of(q)), source, view_of(out), &sums, ctx);

@@ -73,6 +73,7 @@ template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<3>
 void forward_ragged_with_lse(const Softmax<M, S, Z, P>& mixer, const Q& q, const K& k, const V& v,
                              const C& cu_q, const C& cu_k, O&& out, L&& lse,
                              const Context& ctx = Context()) {
+  detail::require_lse<Z>();
   using E = detail::Element<const Q>;
   const View<Accumulator<E>, 2> sums = view_of(lse);
   detail::attend_ragged<A, M, S, Z, P, E, detail::Element<const K>, detail::Element<const V>>(

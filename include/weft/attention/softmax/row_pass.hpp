@@ -7,9 +7,10 @@
 /// The element-wise part of the online softmax, one row of one tile at a time.
 ///
 /// Logits are kept in units of log 2, so that the weights are 2^(s - m): the factor log2(e) is
-/// folded into the queries when there is no score, and applied after the score when there is one. A
-/// hidden key has the logit kHidden, a finite number, so that nothing here depends on how the
-/// compiler treats infinities.
+/// folded into the queries when there is no score, and applied after the score when there is one.
+/// (Normalizers without exponentials get natural units; weigh.hpp has their row pass.) A hidden key
+/// has the logit kHidden, a finite number, so that nothing here depends on how the compiler treats
+/// infinities.
 namespace weft::detail {
 
 template <class T>
@@ -21,12 +22,14 @@ inline constexpr T kLn2 = T(0.69314718055994530942);
 template <class T>
 inline constexpr T kHidden = std::numeric_limits<T>::lowest() / 4;
 
-/// The running state of one row: sum of weights and unnormalised output relative to the base m.
+/// The running state of one row: sum of weights and unnormalised output relative to the base m. The
+/// statistic is that of normalizers with two passes.
 template <class T>
 struct RowState {
   T* m;
   T* l;
   T* acc;
+  T* statistic = nullptr;
 };
 
 /// The base m follows the running maximum only when that has risen by more than this: weights up to
@@ -35,11 +38,16 @@ template <class T>
 inline constexpr T kRise = T(8);
 
 /// The policies of a mixer as the row pass needs them.
-template <class M, class S>
+template <class M, class S, class Z>
 struct Policies {
   const M& mask;
   const S& score;
   static constexpr bool has_score = !std::is_same_v<S, NoScore>;
+  static constexpr bool exponential = ExponentialNormalizer<Z>;
+
+  /// What queries are multiplied by besides the scale.
+  template <class T>
+  static constexpr T query_factor = exponential && !has_score ? kLog2e<T> : T(1);
 };
 
 /// Finishes the logits s[begin, end) of keys j0 + begin, ...: score, mask, tail. Returns their
@@ -53,7 +61,8 @@ T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index 
   V best[2] = {hidden, hidden};
   const auto one = [&](Index c, V & top) __attribute__((always_inline)) {
     V x = load<A>(s + c);
-    if constexpr (P::has_score) x = policies.score(x, row, j0 + c) * V(kLog2e<T>);
+    if constexpr (P::has_score) x = policies.score(x, row, j0 + c);
+    if constexpr (P::has_score && P::exponential) x = x * V(kLog2e<T>);
     if constexpr (Masked)
       x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
     if (P::has_score || Masked) store<A>(s + c, x);
@@ -175,7 +184,7 @@ template <class T, class Z>
 void finish_row(const Problem<T>& problem, const Z& normalizer, const Row& row,
                 const RowState<T>& state) noexcept {
   const T m = *state.m, l = *state.l;
-  problem.out.store(state.acc, normalizer.factor(m, l, row.head),
+  problem.out.store(state.acc, normalizer.factor(m, l, row),
                     problem.output(row.batch, row.head, row.query), problem.kv.value_dim);
   if (T* lse = problem.lse_at(row.batch, row.head, row.query))
     *lse = l == T(0) ? -std::numeric_limits<T>::infinity() : (m + std::log2(l)) * kLn2<T>;

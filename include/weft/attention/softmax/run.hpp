@@ -14,12 +14,13 @@ struct SequencePlan {
   Index block_queries;   ///< queries of one block, tiled only
   Index tasks_per_head;  ///< per KV head
 
-  /// `tile_rows`: queries of one tile of the tiled engine.
-  static SequencePlan make(Index queries, Index keys, Index group, Index tile_rows) noexcept {
+  /// `tile_rows`: queries of one tile of the tiled engine; `may_split`: whether keys may be.
+  static SequencePlan make(Index queries, Index keys, Index group, Index tile_rows,
+                           bool may_split) noexcept {
     SequencePlan plan{queries, keys, group * queries <= kDirectRows, 0, 0};
     if (queries == 0) return plan;
     if (plan.direct) {
-      plan.tasks_per_head = std::max<Index>(1, ceil_div(keys, kSplit));
+      plan.tasks_per_head = may_split ? std::max<Index>(1, ceil_div(keys, kSplit)) : 1;
     } else {
       const Index tiles = std::max<Index>(1, kTilesPerTask / group);
       plan.block_queries = tiles * tile_rows;
@@ -36,7 +37,7 @@ class AttentionCall {
       : p_(problem),
         normalizer_(normalizer),
         tiled_(problem, mask, score, normalizer),
-        direct_(problem, mask, score),
+        direct_(problem, mask, score, normalizer),
         value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
 
   void run(const Context& ctx) const {
@@ -60,7 +61,7 @@ class AttentionCall {
 
   SequencePlan plan(Index b) const noexcept {
     return SequencePlan::make(p_.queries_of(b), p_.keys_of(b), p_.group(),
-                              P::template Tiles<T, A>::kRows);
+                              P::template Tiles<T, A>::kRows, !TwoPassNormalizer<Z>);
   }
 
   /// Splits of one KV head whose results wait for the merge; a single split is finished at once.
@@ -101,7 +102,8 @@ class AttentionCall {
     T* partial =
         is_split(s) ? table.partials + table.first_partial[b] + (h * s.tasks_per_head + part) * size
                     : arena.take<T>(size);
-    direct_.run(rows, part * kSplit, std::min(s.keys, (part + 1) * kSplit), partial, arena);
+    const Index end = is_split(s) ? std::min(s.keys, (part + 1) * kSplit) : s.keys;
+    direct_.run(rows, part * kSplit, end, partial, arena);
     if (!is_split(s)) finish(rows, partial);
   }
 
@@ -120,16 +122,23 @@ class AttentionCall {
       T* first = table.partials + table.first_partial[b] + h * s.tasks_per_head * size;
       for (Index part = 1; part < s.tasks_per_head; ++part)
         for (Index r = 0; r < rows.rows(); ++r)
-          merge_row<T, A>(partial_row(first, rows.rows(), r, value_ld_),
-                          partial_row(first + part * size, rows.rows(), r, value_ld_), value_ld_);
+          merge(partial_row(first, rows.rows(), r, value_ld_),
+                partial_row(first + part * size, rows.rows(), r, value_ld_));
       finish(rows, first);
     }
+  }
+
+  void merge(const RowState<T>& into, const RowState<T>& from) const noexcept {
+    if constexpr (OnlineNormalizer<Z>)
+      merge_row<T, A>(into, from, value_ld_);
+    else
+      add_row_state<T, A>(into, from, value_ld_);
   }
 
   const Problem<T>& p_;
   const Z& normalizer_;
   TiledAttention<T, A, M, S, Z, P> tiled_;
-  DirectAttention<T, A, M, S> direct_;
+  DirectAttention<T, A, M, S, Z> direct_;
   Index value_ld_;
 };
 

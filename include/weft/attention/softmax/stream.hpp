@@ -11,7 +11,8 @@
 ///   step(mixer, state, q, k, v, out);         one token: q [B, Hq, D], k [B, Hk, D], v, out
 ///
 /// Both append k and v and let the new queries see the cache: row for row what forward gives on the
-/// whole sequence. The mask must be causal with bottom-right alignment.
+/// whole sequence. The mask must be causal with bottom-right alignment, and the normalizer must not
+/// depend on how many keys there are in all.
 namespace weft {
 
 namespace detail {
@@ -22,6 +23,9 @@ void require_streaming(const Softmax<M, S, Z, P>& mixer) {
                 "prefill and step need a mask that hides later tokens: combine yours with Causal");
   require(mixer.mask.is_causal(),
           "prefill and step need a causal mask aligned to the bottom right");
+  if constexpr (requires { mixer.normalizer.is_streaming(); })
+    require(mixer.normalizer.is_streaming(),
+            "prefill and step need a normalizer that does not depend on the number of keys");
 }
 
 /// [B, H, D] as [B, H, 1, D].

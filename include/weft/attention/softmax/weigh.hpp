@@ -1,0 +1,79 @@
+#pragma once
+
+#include <weft/attention/softmax/row_pass.hpp>
+
+/// The row pass of element-wise normalizers, and of those with two passes: logits are finished by
+/// row_pass.hpp, after which a hidden key is known by its logit and no base moves.
+namespace weft::detail {
+
+/// How often the keys are walked.
+template <class Z>
+inline constexpr int kPasses = TwoPassNormalizer<Z> ? 2 : 1;
+
+/// The weight function of one row.
+template <class T, class Z>
+auto row_weights(const Z& z, const Row& row, const T* statistic) noexcept {
+  if constexpr (TwoPassNormalizer<Z>)
+    return z.weights(static_cast<const T*>(statistic), row);
+  else
+    return z.template weights<T>(row);
+}
+
+/// Prepares a row for a pass: the statistic for the first of two, m for the one that weighs.
+template <class T, class Z>
+void begin_row(const Z& z, bool collecting, const RowState<T>& state) noexcept {
+  if constexpr (TwoPassNormalizer<Z>)
+    if (collecting) return z.statistic().start(state.statistic);
+  if constexpr (ExponentialNormalizer<Z>)
+    *state.m = z.base(static_cast<const T*>(state.statistic));
+  else
+    *state.m = T(0);
+}
+
+/// weights[begin, end) of keys j0 + begin, ... from finished logits, up to the next multiple of the
+/// vector: zero where a key is hidden. Adds up l, and the number of visible keys in m unless that
+/// is a base.
+template <class T, class A, class Z, class Weight>
+void weigh_row(const Z& z, const Row& row, const T* s, Index j0, Index begin, Index end,
+               Weight* weights, const RowState<T>& state) noexcept {
+  using V = Vec<T, A>;
+  const auto weigh = row_weights<T>(z, row, state.statistic);
+  const V zero(T(0)), one(T(1)), hidden(kHidden<T>);
+  V sum = zero, count = zero;
+  for (Index c = begin; c < end; c += kWidth<T, A>) {
+    const V x = load<A>(s + c);
+    const auto out_of_sight = x <= hidden;  // false for NaN, which shall be seen
+    const V w = xsimd::select(out_of_sight, zero, weigh(x, j0 + c));
+    store_as<A>(weights + c, w);
+    if constexpr (!ExponentialNormalizer<Z>) count += xsimd::select(out_of_sight, zero, one);
+    if constexpr (requires { z.mass(w); })
+      sum += z.mass(w);
+    else
+      sum += w;
+  }
+  *state.l += sum_lanes(sum);
+  if constexpr (!ExponentialNormalizer<Z>) *state.m += sum_lanes(count);
+}
+
+/// One row of one tile: finishes the logits and takes them into the statistic, or makes weights of
+/// them. Both passes finish logits by the same code, so that they get the same bits: the choice of
+/// a key may hang on equality.
+template <class T, class A, class P, class Z, class Weight>
+void take_row(const P& policies, const Z& z, const Row& row, bool masked, bool collecting, Index j0,
+              Index begin, Index end, T* s, Weight* weights, const RowState<T>& state) noexcept {
+  const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
+                       : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
+  if constexpr (TwoPassNormalizer<Z>)
+    if (collecting) return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
+  weigh_row<T, A>(z, row, s, j0, begin, end, weights, state);
+}
+
+/// Adds the state of a row over other keys to `into`; nothing there is relative to a base.
+template <class T, class A>
+void add_row_state(const RowState<T>& into, const RowState<T>& from, Index padded_dim) noexcept {
+  *into.m += *from.m;
+  *into.l += *from.l;
+  add_scaled_row<T, A>(T(1), from.acc, padded_dim, into.acc);
+}
+
+}  // namespace weft::detail

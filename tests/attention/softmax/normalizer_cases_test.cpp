@@ -1,0 +1,44 @@
+#include "attention/softmax/compare.hpp"
+#include "cases/normalizers.hpp"
+#include "support/catch.hpp"
+
+// Every row of the table of normalizers against the reference.
+
+using cases::AttentionShape;
+using cases::kShapes;
+
+namespace {
+
+template <class T, class Row>
+void check_row(const Row& row, const AttentionShape& base) {
+  const AttentionShape shape = cases::with_heads(row, base);
+  const cases::Errors errors = cases::check_forward<T>(row, shape);
+  INFO(row.name << " " << cases::text(shape) << ": out " << errors.out << ", lse " << errors.lse
+                << ", allowed " << errors.tolerance);
+  CHECK(errors.ok());
+}
+
+}  // namespace
+
+TEST_CASE("normalizers: every row of the case table agrees with the reference", "[softmax]") {
+  cases::for_each_normalizer_case([](const auto& row) {
+    for (const AttentionShape& shape : kShapes) check_row<float>(row, shape);
+    for (const std::size_t i : {1u, 5u, 6u, 8u, 11u}) check_row<double>(row, kShapes[i]);
+  });
+}
+
+TEST_CASE("normalizers: decode over more keys than one split holds", "[softmax]") {
+  cases::for_each_normalizer_case([](const auto& row) {
+    check_row<float>(row, {.B = 2, .N = 1, .M = 2500, .D = 24, .E = 20});
+    check_row<float>(row, {.B = 1, .N = 3, .M = 1025, .D = 16, .E = 40});
+  });
+}
+
+TEST_CASE("normalizers: 16-bit storage agrees with the reference", "[softmax]") {
+  cases::for_each_normalizer_case([](const auto& row) {
+    for (const std::size_t i : {1u, 5u, 6u, 8u, 11u}) {
+      check_row<weft::bf16>(row, kShapes[i]);
+      check_row<weft::fp16>(row, kShapes[i]);
+    }
+  });
+}
