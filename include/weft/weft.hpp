@@ -3,12 +3,19 @@
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/gated_parallel.hpp>
 #include <weft/attention/softmax/gaussian_mixture.hpp>
 #include <weft/attention/softmax/lepe.hpp>
 #include <weft/attention/softmax/logit_factor.hpp>
 #include <weft/attention/softmax/manhattan.hpp>
+#include <weft/attention/softmax/pooled_memory.hpp>
 #include <weft/attention/softmax/positional.hpp>
+#include <weft/attention/softmax/prefix.hpp>
 #include <weft/attention/softmax/rope_alibi.hpp>
+#include <weft/attention/softmax/styleswin.hpp>
+#include <weft/attention/softmax/subset.hpp>
+#include <weft/attention/softmax/tensor_attention.hpp>
+#include <weft/attention/softmax/tensor_polynomial.hpp>
 #include <weft/attention/softmax/transformer_xl.hpp>
 #include <weft/cache/kv_cache.hpp>
 #include <weft/cache/paged_kv.hpp>
@@ -19,6 +26,8 @@
 #include <weft/core/random.hpp>
 #include <weft/core/reduce.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/layer/cif.hpp>
+#include <weft/layer/conv_reweight.hpp>
 #include <weft/layer/depthwise_conv.hpp>
 #include <weft/layer/embedding.hpp>
 #include <weft/layer/ffn.hpp>
