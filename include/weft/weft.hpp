@@ -4,6 +4,20 @@
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/softmax.hpp>
 #include <weft/attention/softmax/gate.hpp>
+#include <weft/attention/softmax/gated_parallel.hpp>
+#include <weft/attention/softmax/gaussian_mixture.hpp>
+#include <weft/attention/softmax/lepe.hpp>
+#include <weft/attention/softmax/logit_factor.hpp>
+#include <weft/attention/softmax/manhattan.hpp>
+#include <weft/attention/softmax/pooled_memory.hpp>
+#include <weft/attention/softmax/positional.hpp>
+#include <weft/attention/softmax/prefix.hpp>
+#include <weft/attention/softmax/rope_alibi.hpp>
+#include <weft/attention/softmax/styleswin.hpp>
+#include <weft/attention/softmax/subset.hpp>
+#include <weft/attention/softmax/tensor_attention.hpp>
+#include <weft/attention/softmax/tensor_polynomial.hpp>
+#include <weft/attention/softmax/transformer_xl.hpp>
 #include <weft/cache/kv_cache.hpp>
 #include <weft/cache/paged_kv.hpp>
 #include <weft/catalog.hpp>
@@ -13,6 +27,9 @@
 #include <weft/core/random.hpp>
 #include <weft/core/reduce.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/layer/cif.hpp>
+#include <weft/layer/conv_reweight.hpp>
+#include <weft/layer/depthwise_conv.hpp>
 #include <weft/layer/embedding.hpp>
 #include <weft/layer/ffn.hpp>
 #include <weft/layer/gelu_table.hpp>
@@ -22,7 +39,11 @@
 #include <weft/layer/residual.hpp>
 #include <weft/layer/rows.hpp>
 #include <weft/position/alibi.hpp>
+#include <weft/position/complex_phase.hpp>
+#include <weft/position/conditional.hpp>
 #include <weft/position/relative_bias.hpp>
 #include <weft/position/rope.hpp>
+#include <weft/position/rope2d.hpp>
 #include <weft/position/rope_frequencies.hpp>
+#include <weft/position/rope_time.hpp>
 #include <weft/position/sinusoidal.hpp>

@@ -1,10 +1,13 @@
 #pragma once
 
+#include "reference/distance.hpp"
 #include "reference/norm.hpp"
 #include "reference/position.hpp"
 #include "reference/softmax.hpp"
 #include "support/values.hpp"
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/logit_factor.hpp>
+#include <weft/attention/softmax/rope_alibi.hpp>
 #include <weft/layer/norm.hpp>
 #include <weft/position/alibi.hpp>
 #include <weft/position/relative_bias.hpp>
@@ -52,7 +55,7 @@ struct AttentionInputs {
   weft::Tensor<T, 4> q, k, v;
 
   // Filled by the rows that use them: what policies refer to.
-  weft::Tensor<P, 4> bias;
+  weft::Tensor<P, 4> bias, factor;
   weft::Tensor<std::uint8_t, 4> mask;
   weft::Tensor<P, 1> per_head, channels;
   weft::Tensor<P, 2> table, distances;
@@ -65,6 +68,13 @@ struct AttentionInputs {
       bias.data()[i] = -std::numeric_limits<P>::infinity();
     }
     return std::as_const(bias).view();
+  }
+
+  /// [1, Hq, N, M] factors of the logits, some of them zero.
+  weft::View<const P, 4> draw_factor() {
+    factor = even_values<P, 4>({1, shape.Hq, shape.N, shape.M}, 16, -1, 2);
+    for (Index i = 0; i < factor.size(); i += 11) factor.data()[i] = 0;
+    return std::as_const(factor).view();
   }
 
   /// [B, 1, N, M], about two keys of three visible, none to query 1.
@@ -103,6 +113,13 @@ struct AttentionInputs {
     distances = weft::Tensor<P, 2>({shape.Hq, length});
     weft::relative_bias(rule, table, 1 - shape.M, distances);
     return {std::as_const(distances).view(), shape.M - 1};
+  }
+
+  /// Harmonic distances; no table can be made of no queries or no keys.
+  weft::RelativeBias<P> draw_harmonic() {
+    const Index N = std::max<Index>(shape.N, 1), M = std::max<Index>(shape.M, 1);
+    distances = weft::harmonic_bias<P>(draw_slopes(), N, M);
+    return {std::as_const(distances).view(), M - 1};
   }
 
   /// Channels that RoPE turns: all, or all but one.
@@ -256,6 +273,14 @@ void for_each_softmax_case(F&& f) {
                   const auto s = in.shape.sizes();
                   a.options.bias = {doubles(in.bias), 1, s.Hq, s.N, s.M};
                 }});
+  f(SoftmaxCase{"softmax/elementwise_mask", 2,
+                [](auto& in) {
+                  return Softmax{NoMask{}, LogitFactor{in.draw_factor()}};
+                },
+                [](auto& in, Question& a) {
+                  const auto s = in.shape.sizes();
+                  a.options.factor = {doubles(in.factor), 1, s.Hq, s.N, s.M};
+                }});
   f(SoftmaxCase{"softmax/bool_mask", 1, [](auto& in) { return Softmax{BoolMask{in.draw_mask()}}; },
                 [](auto& in, Question& a) {
                   const auto s = in.shape.sizes();
@@ -286,6 +311,21 @@ void for_each_softmax_case(F&& f) {
                 [](auto& in, Question& a) {
                   a.options.causal = CausalMode::bottom_right;
                   a.rotate(in.shape, in.rotary());
+                },
+                true});
+  f(SoftmaxCase{"softmax/rope_alibi", 2,
+                [](auto& in) {
+                  in.rotate();
+                  return Softmax{kCausal, RopeAlibi{0.75, 0.5, in.draw_harmonic()}};
+                },
+                [](auto& in, Question& a) {
+                  const auto s = in.shape.sizes();
+                  a.rotate(in.shape, in.rotary());
+                  a.options.causal = CausalMode::bottom_right;
+                  a.options.scale = 0.75 / std::sqrt(static_cast<double>(s.D));
+                  a.options.bias = {
+                      reference::harmonic(reference::alibi_slopes(s.Hq), s.N, s.M, 0.5), 1, s.Hq,
+                      s.N, s.M};
                 },
                 true});
   f(SoftmaxCase{"softmax/qk_norm", 1,

@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <vector>
 
-/// Position encodings in double precision and plain loops: truth of softmax/rope.
+/// Position encodings in double precision and plain loops: truth of softmax/rope,
+/// softmax/rope2d_croco, softmax/rope2d_fit, softmax/rope2d_sam2, softmax/time_rope.
 namespace reference {
 
 /// One row of D channels at a position: the pairs of the first R = 2 * frequencies.size() channels

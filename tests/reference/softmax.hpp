@@ -13,6 +13,7 @@
 /// against. It shares no code with the library and follows the definition word by word:
 ///   s_ij  = scale * sum_d q_id k_jd
 ///   s_ij  = cap * tanh(s_ij / cap)                       with a soft-cap
+///   s_ij *= factor_ij
 ///   s_ij += bias_ij - slope_h |i + (M - N) - j| + table[bucket(j - i - (M - N))][h]
 ///   LSE_i = ln sum_{visible j} exp(s_ij)
 ///   out_i = sum_{visible j} exp(s_ij - LSE_i) v_j
@@ -20,8 +21,8 @@
 ///
 /// Truth of softmax/full, softmax/causal, softmax/causal_top_left, softmax/grouped_query,
 /// softmax/window, softmax/sink_tokens, softmax/bool_mask, softmax/bias, softmax/softcap,
-/// softmax/sinks, softmax/off_by_one, softmax/alibi, softmax/t5_bias; and of softmax/ragged,
-/// softmax/paged and softmax/merge, which must not differ from it.
+/// softmax/sinks, softmax/off_by_one, softmax/alibi, softmax/t5_bias, softmax/elementwise_mask; and
+/// of softmax/ragged, softmax/paged and softmax/merge, which must not differ from it.
 namespace reference {
 
 using Values = std::vector<double>;
@@ -60,6 +61,7 @@ struct AttentionOptions {
   std::ptrdiff_t window_left = -1;   ///< keys before the diagonal, -1: all; bottom-right aligned
   std::ptrdiff_t window_right = -1;  ///< keys after it
   std::size_t sink_tokens = 0;       ///< first keys, visible in spite of the window
+  std::optional<Broadcast<double>> factor;
   std::optional<Broadcast<double>> bias;
   std::optional<Broadcast<std::uint8_t>> mask;  ///< 1: visible
   Values logit_sinks;                           ///< [Hq], or empty: extra logit with value 0
@@ -132,6 +134,7 @@ inline double score(const AttentionSizes& s, const AttentionOptions& o, const do
   for (std::size_t d = 0; d < s.D; ++d) dot += q[d] * k[d];
   double x = dot * o.scale.value_or(1.0 / std::sqrt(static_cast<double>(s.D)));
   if (o.softcap > 0) x = o.softcap * std::tanh(x / o.softcap);
+  if (o.factor) x *= o.factor->at(b, h, i, j);
   if (o.bias) x += o.bias->at(b, h, i, j);
   const auto rel = static_cast<std::ptrdiff_t>(j + s.N) - static_cast<std::ptrdiff_t>(i + s.M);
   if (!o.alibi_slopes.empty()) x -= o.alibi_slopes[h] * static_cast<double>(std::abs(rel));

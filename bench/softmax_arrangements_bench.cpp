@@ -1,0 +1,160 @@
+/// softmax/<arrangement>/...: attention of other keys, of windows, of pairs, and what stands around
+/// it. Beside softmax/full of the sizes in the names.
+#include "support/inputs.hpp"
+#include "support/row.hpp"
+#include <weft/attention/softmax/gated_parallel.hpp>
+#include <weft/attention/softmax/pooled_memory.hpp>
+#include <weft/attention/softmax/prefix.hpp>
+#include <weft/attention/softmax/styleswin.hpp>
+#include <weft/attention/softmax/subset.hpp>
+#include <weft/attention/softmax/tensor_attention.hpp>
+#include <weft/attention/softmax/tensor_polynomial.hpp>
+#include <weft/layer/cif.hpp>
+#include <weft/layer/conv_reweight.hpp>
+
+#include <string>
+
+namespace {
+
+using bench::Index;
+using bench::uniform;
+using weft::Context;
+using weft::Softmax;
+
+constexpr Index kHeads = 8, kDim = 64;
+
+using Keys = std::initializer_list<std::pair<std::string_view, Index>>;
+
+/// A row of attention of `queries` to `keys` tokens each.
+bench::Row attention_row(const char* variant, Keys sizes, Index queries, Index keys) {
+  return {.name = bench::row_name(std::string("softmax/") + variant + "/forward/f32", sizes),
+          .flops = 4.0 * kHeads * static_cast<double>(queries * keys) * kDim};
+}
+
+bench::Row memory_row(const char* variant, Keys sizes, double bytes) {
+  return {.name = bench::row_name(std::string("softmax/") + variant + "/forward/f32", sizes),
+          .bytes = bytes,
+          .floor = bench::Floor::read};
+}
+
+weft::Tensor<float, 4> tokens(Index count, std::uint64_t seed, Index heads = kHeads,
+                              Index channels = kDim) {
+  return uniform<float>({1, heads, count, channels}, seed);
+}
+
+void add_other_keys() {
+  constexpr Index N = 1024, P = 16, half = N / 2;
+  attention_row("vqt_prefix", {{"N", N}, {"P", P}}, N, N + P).add([](const Context& context) {
+    return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), pk = tokens(P, 4),
+            pv = tokens(P, 5), out = tokens(N, 6)]() mutable {
+      weft::forward_prefix(Softmax{}, q, pk, pv, k, v, out, context);
+    };
+  });
+  attention_row("ssa_subset", {{"N", N}, {"S", half}}, N, half).add([](const Context& context) {
+    weft::Philox random(1);
+    return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
+            subset = weft::draw_subset(random, N, half)]() mutable {
+      weft::forward_subset(Softmax{}, q, k, v, subset.view(), out, context);
+    };
+  });
+  constexpr Index side = 32, frames = 4, pointers = 16, grid = side * side;
+  constexpr Index pooled = frames * grid / 4 + pointers;
+  attention_row("efficienttam_cross_attention", {{"g", side}, {"F", frames}, {"P", pointers}}, grid,
+                pooled)
+      .add([](const Context& context) {
+        constexpr Index all = frames * grid + pointers;
+        return [&context, q = tokens(grid, 1), k = tokens(all, 2), v = tokens(all, 3),
+                out = tokens(grid, 4)]() mutable {
+          weft::forward(weft::PooledMemory{side, frames}, q, k, v, out, context);
+        };
+      });
+}
+
+void add_windows() {
+  constexpr Index side = 64, w = 8, offsets = (2 * w - 1) * (2 * w - 1);
+  attention_row("styleswin_double_attention", {{"side", side}, {"w", w}}, side * side, w * w)
+      .add([](const Context& context) {
+        const auto map = [](std::uint64_t seed) {
+          return uniform<float>({1, side, side, kHeads * kDim}, seed);
+        };
+        return [&context, q = map(1), k = map(2), v = map(3), out = map(4),
+                plain = uniform<float>({offsets, kHeads / 2}, 5),
+                rolled = uniform<float>({offsets, kHeads / 2}, 6)]() mutable {
+          weft::forward(weft::StyleSwin<float>{w, kHeads, plain.view(), rolled.view()}, q, k, v,
+                        out, context);
+        };
+      });
+}
+
+void add_pairs() {
+  constexpr Index n = 96, E = 32, degree = 4, D = 8;
+  attention_row("tensor_attention", {{"N", n}, {"D", kDim}}, n, n * n)
+      .add([](const Context& context) {
+        return [&context, q = tokens(n, 1), k1 = tokens(n, 2), k2 = tokens(n, 3), v1 = tokens(n, 4),
+                v2 = tokens(n, 5), out = tokens(n, 6),
+                lse = weft::Tensor<float, 3>({1, kHeads, n})]() mutable {
+          weft::forward_with_lse(weft::TensorAttention{}, std::as_const(q).view(), k1, k2, v1, v2,
+                                 out, lse, context);
+        };
+      });
+  const double features = static_cast<double>(weft::tensor_polynomial_features(D, degree));
+  bench::Row row =
+      attention_row("tensor_attention_polynomial", {{"N", 1024}, {"D", D}, {"g", degree}}, 1024, 0);
+  row.flops = 3 * 2.0 * kHeads * 1024 * features * E;
+  row.add([](const Context& context) {
+    const auto some = [](std::uint64_t seed, Index channels) {
+      return tokens(1024, seed, kHeads, channels);
+    };
+    return [&context, q = some(1, D), k1 = some(2, D), k2 = some(3, D), v1 = some(4, E),
+            v2 = some(5, E), out = some(6, E)]() mutable {
+      weft::forward(weft::TensorPolynomial{degree}, std::as_const(q).view(), k1, k2, v1, v2, out,
+                    context);
+    };
+  });
+}
+
+void add_around() {
+  constexpr Index N = 1024, C = 512;
+  memory_row("theme_gated_parallel", {{"N", N}, {"C", C}}, 16.0 * N * C)
+      .add([](const Context& context) {
+        const auto some = [](std::uint64_t seed) { return uniform<float>({1, N, C}, seed); };
+        return [&context, x = some(1), self = some(2), cross = some(3), out = some(4),
+                gate = weft::Tensor<std::int32_t, 2>({1, N})]() mutable {
+          weft::mix_gated_parallel(weft::LayerNorm<>{}, false, std::as_const(gate).view(), x, self,
+                                   cross, out, context);
+        };
+      });
+  memory_row("contracon_reweight", {{"rows", C}, {"cols", C}, {"k", 3}}, 8.0 * C * C).add([] {
+    return [weight = uniform<float>({C, C}, 1), out = uniform<float>({C, C}, 2),
+            kernel = uniform<float>({kHeads, 3, 3}, 3), bias = uniform<float>({kHeads}, 4),
+            skip = uniform<float>({kHeads}, 5)]() mutable {
+      weft::ConvReweight<float>{kernel.view(), bias.view(), skip.view()}.apply(weight.view(),
+                                                                               out.view());
+    };
+  });
+  bench::Row row = memory_row("cif_predictor", {{"T", N}, {"C", C}, {"k", 3}}, 0);
+  row.flops = 2.0 * N * C * C * 3, row.floor = bench::Floor::fma_f32;
+  row.add([](const Context& context) {
+    weft::Tensor<std::int32_t, 1> lens({1});
+    lens(0) = N;
+    return [&context, lens = std::move(lens), hidden = uniform<float>({1, N, C}, 1),
+            taps = uniform<float>({C, C, 3}, 2), bias = uniform<float>({C}, 3),
+            w = uniform<float>({C}, 4), alpha = weft::Tensor<double, 2>({1, N}),
+            embeds = weft::Tensor<float, 2>({N, C})]() mutable {
+      weft::cif_weights(weft::CifPredictor<float>{taps.view(), bias.view(), w.view()},
+                        hidden.view(), lens.view(), alpha.view(), context);
+      weft::CifState<float> state(C);
+      weft::cif_fire(state, hidden.view().select(0, 0), std::as_const(alpha).view().select(0, 0),
+                     embeds);
+    };
+  });
+}
+
+const bench::Rows rows([] {
+  add_other_keys();
+  add_windows();
+  add_pairs();
+  add_around();
+});
+
+}  // namespace

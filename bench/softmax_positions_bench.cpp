@@ -1,0 +1,151 @@
+/// softmax/<position>/...: what happens to queries and keys before attention, and attention by
+/// place on a grid. The grid has 32 x 32 tokens; beside softmax/full with N=1024 and softmax/rope.
+#include "support/inputs.hpp"
+#include "support/row.hpp"
+#include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/gaussian_mixture.hpp>
+#include <weft/attention/softmax/lepe.hpp>
+#include <weft/attention/softmax/manhattan.hpp>
+#include <weft/attention/softmax/positional.hpp>
+#include <weft/attention/softmax/transformer_xl.hpp>
+#include <weft/position/complex_phase.hpp>
+#include <weft/position/conditional.hpp>
+#include <weft/position/rope2d.hpp>
+#include <weft/position/rope_time.hpp>
+
+#include <string>
+
+namespace {
+
+using bench::Index;
+using bench::uniform;
+using weft::Context;
+using weft::NoMask;
+using weft::Softmax;
+
+constexpr Index kHeads = 8, kSide = 32, kTokens = kSide * kSide, kDim = 64;
+
+/// What one attention of all tokens costs, in multiply-adds of its two products.
+constexpr double kAttention = 4.0 * kHeads * kTokens * kTokens * kDim;
+
+bench::Row row(const char* variant, double flops = 0) {
+  return {.name = bench::row_name(std::string("softmax/") + variant + "/forward/f32",
+                                  {{"H", kHeads}, {"N", kTokens}, {"D", kDim}}),
+          .flops = flops,
+          .bytes = flops == 0 ? 8.0 * kHeads * kTokens * kDim : 0,
+          .floor = flops == 0 ? bench::Floor::read : bench::Floor::fma_f32};
+}
+
+struct Tokens {
+  weft::Tensor<float, 4> q = uniform<float>({1, kHeads, kTokens, kDim}, 1);
+  weft::Tensor<float, 4> k = uniform<float>({1, kHeads, kTokens, kDim}, 2);
+  weft::Tensor<float, 4> v = uniform<float>({1, kHeads, kTokens, kDim}, 3);
+  weft::Tensor<float, 4> out{{1, kHeads, kTokens, kDim}};
+};
+
+/// A row that turns q into out.
+void add_rope2d(const char* variant, weft::AxialRope<float> (*rope)(Index, Index, double)) {
+  row(variant).add([=](const Context& context) {
+    return [&context, t = Tokens(), turns = rope(kDim, kSide, 1e4),
+            at = weft::grid_positions(kSide, kSide)]() mutable {
+      weft::apply_rope2d(turns, t.q, t.out, std::as_const(at.y).view(), std::as_const(at.x).view(),
+                         context);
+    };
+  });
+}
+
+void add_rotations() {
+  add_rope2d("rope2d_croco",
+             [](Index D, Index extent, double) { return weft::croco_rope(D, extent); });
+  add_rope2d("rope2d_fit",
+             [](Index D, Index extent, double theta) { return weft::fit_rope(D, extent, theta); });
+  add_rope2d("rope2d_sam2",
+             [](Index D, Index extent, double theta) { return weft::sam2_rope(D, extent, theta); });
+  row("time_rope").add([](const Context& context) {
+    return [&context, t = Tokens(),
+            rope = weft::TimeRope<float>(weft::rope_frequencies(kDim), weft::RopeLayout::half,
+                                         uniform<double>({1, kTokens}, 4).view(),
+                                         uniform<double>({1}, 5).view())]() mutable {
+      rope.apply(t.q, t.out, context);
+    };
+  });
+  row("cmha").add([](const Context& context) {
+    return [&context, t = Tokens(), delta = uniform<float>({kHeads, kDim / 2}, 4),
+            b = uniform<float>({kHeads, kDim / 2}, 5),
+            table = weft::RopeTable<float>(weft::rope_frequencies(kDim), weft::RopeLayout::half,
+                                           kTokens)]() mutable {
+      weft::apply_complex_phase(table, delta, b, t.q, t.out, 0, context);
+    };
+  });
+}
+
+void add_grids() {
+  row("gaussian_mixture_mask", kAttention).add([](const Context& context) {
+    const auto alpha = uniform<float>({5, kHeads}, 4), sigma = uniform<float>({5, kHeads}, 5);
+    return [&context, t = Tokens(),
+            table = weft::gaussian_mixture_table(alpha.view(), sigma.view(), kSide,
+                                                        kSide)]() mutable {
+      weft::forward(Softmax{NoMask{}, weft::GridFactor<float>(table.view())}, t.q, t.k, t.v, t.out,
+                    context);
+    };
+  });
+  const auto slopes = [] { return weft::manhattan_slopes<float>(kHeads); };
+  row("rmt_masa", kAttention).add([=](const Context& context) {
+    return [&context, t = Tokens(),
+            table = weft::manhattan_table<float>(slopes().view(), kSide, kSide)]() mutable {
+      weft::forward(Softmax{NoMask{}, weft::GridBias<float>(table.view())}, t.q, t.k, t.v, t.out,
+                    context);
+    };
+  });
+  row("rmt_masa_decomposed", kAttention * 2 / kSide).add([=](const Context& context) {
+    return [&context, t = Tokens(), steep = slopes()]() mutable {
+      weft::forward_decomposed(steep.view(), kSide, kSide, t.q, t.k, t.v, t.out, context);
+    };
+  });
+}
+
+void add_convolutions() {
+  const auto map = [](std::uint64_t seed) {
+    return uniform<float>({1, kSide, kSide, kHeads * kDim}, seed);
+  };
+  const auto conv = [] {
+    return weft::DepthwiseConv<float>(uniform<float>({kHeads * kDim, 3, 3}, 4).view());
+  };
+  constexpr double taps = 2.0 * 9 * kTokens * kHeads * kDim;
+  row("lepe", kAttention + taps).add([=](const Context& context) {
+    return [&context, kernel = conv(), q = map(1), k = map(2), v = map(3), out = map(4)]() mutable {
+      weft::forward_lepe(Softmax{}, kernel, kHeads, q, k, v, out, context);
+    };
+  });
+  row("cpe", taps).add([=](const Context& context) {
+    return [&context, kernel = conv(), x = map(1), y = map(2)]() mutable {
+      weft::add_conditional_position(kernel, x, y, context);
+    };
+  });
+}
+
+void add_shared() {
+  row("transformer_xl", kAttention * 3 / 4).add([](const Context& context) {
+    return
+        [&context, t = Tokens(), r = uniform<float>({kHeads, kTokens, kDim}, 4),
+         u = uniform<float>({kHeads, kDim}, 5), w = uniform<float>({kHeads, kDim}, 6)]() mutable {
+          weft::forward(weft::TransformerXl<float>{r.view(), u.view(), w.view()}, t.q, t.k, t.v,
+                        t.out, context);
+        };
+  });
+  row("positional_attention", kAttention).add([](const Context& context) {
+    return [&context, t = Tokens()]() mutable {
+      weft::forward_positional(Softmax{}, t.q.view().select(0, 0), t.k.view().select(0, 0), t.v,
+                               t.out, context);
+    };
+  });
+}
+
+const bench::Rows rows([] {
+  add_rotations();
+  add_grids();
+  add_convolutions();
+  add_shared();
+});
+
+}  // namespace

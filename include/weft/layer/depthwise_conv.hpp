@@ -1,0 +1,91 @@
+#pragma once
+
+#include <weft/core/dtype.hpp>
+#include <weft/core/executor.hpp>
+#include <weft/core/tensor.hpp>
+
+#include <algorithm>
+
+namespace weft {
+
+/// Depthwise convolution of a map, channels last:
+///
+///   y[b, r, c, d] = bias[d] + sum_{i, j < k} w[d, i, j] x[b, r + i - k / 2, c + j - k / 2, d]
+///
+/// a cross-correlation with zeros beyond the borders, which keeps the size. w is [C, k, k] with k
+/// odd, bias [C] or empty for none; both are copied, rearranged so that channels are the lanes.
+///
+/// x and y [B, rows, columns, C], any strides but 1 in the last axis, no overlap; a window of a
+/// larger map is a slice, with its own borders. Elements float, bf16 or fp16 with T = float, double
+/// with double. Throws when k is even or shapes disagree. Time O(B rows columns C k^2).
+template <class T = float, class A = DefaultArch>
+class DepthwiseConv {
+ public:
+  explicit DepthwiseConv(View<const T, 3> weight, View<const T, 1> bias = {})
+      : channels_(weight.extent(0)), size_(weight.extent(1)) {
+    require(size_ == weight.extent(2) && size_ % 2 == 1, "DepthwiseConv: weight is ", weight,
+            ", wanted [C, k, k] with k odd");
+    require(bias.data() == nullptr || bias.extent(0) == channels_, "DepthwiseConv: bias has ",
+            bias.extent(0), " values for ", channels_, " channels");
+    weight_ = Tensor<T, 3>({size_, size_, channels_});
+    bias_ = Tensor<T, 1>({channels_});
+    for (Index d = 0; d < channels_; ++d) {
+      for (Index i = 0; i < size_; ++i)
+        for (Index j = 0; j < size_; ++j) weight_(i, j, d) = weight(d, i, j);
+      if (bias.data() != nullptr) bias_(d) = bias(d);
+    }
+  }
+
+  Index channels() const noexcept { return channels_; }
+  Index size() const noexcept { return size_; }  ///< k
+
+  /// y = conv(x).
+  template <ViewLike<4> X, ViewLike<4> Y>
+  void apply(const X& x, Y&& y, const Context& ctx = Context()) const {
+    run<false>(view_of(x), view_of(y), ctx);
+  }
+
+  /// y += conv(x).
+  template <ViewLike<4> X, ViewLike<4> Y>
+  void add(const X& x, Y&& y, const Context& ctx = Context()) const {
+    run<true>(view_of(x), view_of(y), ctx);
+  }
+
+ private:
+  template <bool Add, class X, class Y>
+  void run(const View<X, 4>& x, const View<Y, 4>& y, const Context& ctx) const {
+    require(x.shape() == y.shape() && x.extent(3) == channels_, "DepthwiseConv of ", channels_,
+            " channels: x is ", x, ", y is ", y, "; wanted one shape [B, rows, columns, C]");
+    require(channels_ <= 1 || (x.stride(3) == 1 && y.stride(3) == 1),
+            "DepthwiseConv: channels must be contiguous");
+    const Index rows = x.extent(1);
+    ctx.parallel(x.extent(0) * rows, [&](Index task, Arena&) {
+      for (Index c = 0; c < x.extent(2); ++c) pixel<Add>(x, y, task / rows, task % rows, c);
+    });
+  }
+
+  template <bool Add, class X, class Y>
+  void pixel(const View<X, 4>& x, const View<Y, 4>& y, Index b, Index r, Index c) const noexcept {
+    const Index half = size_ / 2;
+    const Index i0 = std::max<Index>(0, half - r), i1 = std::min(size_, x.extent(1) + half - r);
+    const Index j0 = std::max<Index>(0, half - c), j1 = std::min(size_, x.extent(2) + half - c);
+    for (Index d = 0; d < channels_; d += kWidth<T, A>) {
+      const Index lanes = std::min(kWidth<T, A>, channels_ - d);
+      Vec<T, A> sum = load_partial<A>(bias_.data() + d, lanes);
+      for (Index i = i0; i < i1; ++i)
+        for (Index j = j0; j < j1; ++j)
+          sum = mul_add(load_partial<A>(&weight_(i, j, d), lanes),
+                        load_as_partial<T, A>(x.pointer(b, r + i - half, c + j - half, d), lanes),
+                        sum);
+      Y* to = y.pointer(b, r, c, d);
+      if constexpr (Add) sum += load_as_partial<T, A>(to, lanes);
+      store_as_partial<A>(to, sum, lanes);
+    }
+  }
+
+  Index channels_, size_;
+  Tensor<T, 3> weight_;  // [k, k, C]
+  Tensor<T, 1> bias_;
+};
+
+}  // namespace weft
