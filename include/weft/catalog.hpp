@@ -142,7 +142,7 @@ inline constexpr CatalogEntry kCatalog[] = {
      {"Quantizable Transformers: Removing Outliers by Helping Attention Heads Do Nothing",
       "2306.12929"}},
     {"softmax", "gated", "weft/attention/softmax/gate.hpp",
-     "Softmax{mask, score, Gated{normalizer, gates}}",
+     "Softmax{mask, score, GatedOutput{normalizer, gates}}",
      "output rows times gates: per head, per token, of all features",
      kAllVerbs,
      {"Quantizable Transformers: Removing Outliers by Helping Attention Heads Do Nothing",

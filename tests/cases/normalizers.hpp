@@ -4,7 +4,7 @@
 #include "reference/normalizer.hpp"
 #include <weft/attention/softmax/clipped.hpp>
 #include <weft/attention/softmax/elementwise.hpp>
-#include <weft/attention/softmax/gated.hpp>
+#include <weft/attention/softmax/gated_output.hpp>
 #include <weft/attention/softmax/pattention.hpp>
 #include <weft/attention/softmax/power.hpp>
 #include <weft/attention/softmax/top_k.hpp>
@@ -109,7 +109,7 @@ void for_each_normalizer_case(F&& f) {
                 }});
   f(SoftmaxCase{"softmax/gated", 2,
                 [](auto& in) {
-                  return Softmax{kCausal, NoScore{}, Gated{PlainSoftmax{}, in.draw_gates()}};
+                  return Softmax{kCausal, NoScore{}, GatedOutput{PlainSoftmax{}, in.draw_gates()}};
                 },
                 [](auto& in, Question& a) {
                   const auto s = in.shape.sizes();

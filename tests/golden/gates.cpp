@@ -23,8 +23,8 @@ class GatedLayer {
     const Tensor<T, 3> gates = make_gates();
     auto out = unwritten<T, 3>(x_.shape());
     const auto heads = [](auto& y) { return split(y.view()); };
-    forward(Softmax{NoMask{}, NoScore{}, Gated{PlainSoftmax{}, gates.view()}}, heads(q), heads(k),
-            heads(v), heads(out));
+    forward(Softmax{NoMask{}, NoScore{}, GatedOutput{PlainSoftmax{}, gates.view()}}, heads(q),
+            heads(k), heads(v), heads(out));
     return out;
   }
 

@@ -5,7 +5,7 @@
 #include <weft/attention/softmax/clipped.hpp>
 #include <weft/attention/softmax/elementwise.hpp>
 #include <weft/attention/softmax/gate.hpp>
-#include <weft/attention/softmax/gated.hpp>
+#include <weft/attention/softmax/gated_output.hpp>
 #include <weft/attention/softmax/kmeans.hpp>
 #include <weft/attention/softmax/mask.hpp>
 #include <weft/attention/softmax/merge.hpp>

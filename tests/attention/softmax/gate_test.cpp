@@ -92,7 +92,7 @@ TEST_CASE("gated: rows of any normalizer times their gate", "[softmax][softmax/g
   const auto check = [&](const auto& normalizer) {
     Tensor<float, 4> plain({B, H, N, D}), gated({B, H, N, D});
     forward(Softmax{NoMask{}, NoScore{}, normalizer}, q, k, v, plain);
-    forward(Softmax{NoMask{}, NoScore{}, Gated{normalizer, gates.view()}}, q, k, v, gated);
+    forward(Softmax{NoMask{}, NoScore{}, GatedOutput{normalizer, gates.view()}}, q, k, v, gated);
     for (Index i = 0; i < plain.size(); ++i) plain.data()[i] *= gates.data()[i / D];
     CHECK(largest_error(doubles_of(gated.view()), doubles_of(plain.view())) < 1e-6);
   };
@@ -108,7 +108,7 @@ TEST_CASE("gated: a gate of one changes no bit, and no log-sum-exp", "[softmax]"
   one(0, 0, 0) = 1;
   Tensor<float, 4> plain({1, 2, N, D}), gated({1, 2, N, D});
   forward_with_lse(Softmax{}, q, k, k, plain, lse);
-  const Gated gate{PlainSoftmax{}, std::as_const(one).view()};
+  const GatedOutput gate{PlainSoftmax{}, std::as_const(one).view()};
   forward_with_lse(Softmax{NoMask{}, NoScore{}, gate}, q, k, k, gated, lse_gated);
   CHECK((doubles_of(gated.view()) == doubles_of(plain.view())));
   CHECK((doubles_of(lse_gated.view()) == doubles_of(lse.view())));
@@ -129,6 +129,6 @@ TEST_CASE("gates: shapes that do not fit are refused", "[softmax]") {
                  "factor must be finite"));
   CHECK(contains(message_of([&] { open_head_gates(layer.logits, few); }), "[B, H, 1]"));
   const Tensor<float, 3> gates({B, 2, 1});
-  const Gated gated{PlainSoftmax{}, gates.view()};
+  const GatedOutput gated{PlainSoftmax{}, gates.view()};
   CHECK(contains(message_of([&] { gated.check(B, H, N, 4); }), "axis 1 of extent 2 to 3"));
 }

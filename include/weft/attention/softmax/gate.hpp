@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/gated.hpp>
+#include <weft/attention/softmax/gated_output.hpp>
 #include <weft/core/activation.hpp>
 #include <weft/core/gemm.hpp>
 
@@ -17,7 +17,7 @@
 ///   open_gates(a, gates);                   conditional per token: g = factor sigma(a)
 ///   open_head_gates(a, gates);              conditional per head: g[b, h] = factor sigma(mean_i a)
 ///   open_gates(alpha, gates);               unconditional: alpha, gates [1, H, 1]
-///   forward(Softmax{mask, score, Gated{PlainSoftmax{}, gates}}, q, k, v, out);
+///   forward(Softmax{mask, score, GatedOutput{PlainSoftmax{}, gates}}, q, k, v, out);
 ///
 /// `factor` is 1, or 1 / g_0 when a model that was trained without gates is tuned with gates that
 /// start at g_0; their biases start at ln(g_0 / (1 - g_0)). A gate per head looks at all tokens, at

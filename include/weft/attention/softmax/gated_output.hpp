@@ -14,12 +14,13 @@ namespace weft {
 /// costs nothing; a log-sum-exp leaves it out. All verbs that Z has: prefill and step get the gates
 /// of the tokens they are given. Throws weft::error when the shape does not fit.
 ///
-///   Softmax{mask, score, Gated{PlainSoftmax{}, gates}}
+///   Softmax{mask, score, GatedOutput{PlainSoftmax{}, gates}}
 template <Normalizer Z, class G = float>
-struct Gated : Z {
+struct GatedOutput : Z {
   View<const G, 3> gates;
 
-  Gated(const Z& normalizer, View<const G, 3> per_row) noexcept : Z(normalizer), gates(per_row) {}
+  GatedOutput(const Z& normalizer, View<const G, 3> per_row) noexcept
+      : Z(normalizer), gates(per_row) {}
 
   template <class T>
   T factor(T m, T l, const Row& row) const noexcept {
@@ -32,6 +33,6 @@ struct Gated : Z {
     (void)gates.broadcast({batch, heads, queries});
   }
 };
-static_assert(OnlineNormalizer<Gated<PlainSoftmax>>);
+static_assert(OnlineNormalizer<GatedOutput<PlainSoftmax>>);
 
 }  // namespace weft
