@@ -82,12 +82,12 @@ void add_rotations() {
 void add_grids() {
   row("gaussian_mixture_mask", kAttention).add([](const Context& context) {
     const auto alpha = uniform<float>({5, kHeads}, 4), sigma = uniform<float>({5, kHeads}, 5);
-    return [&context, t = Tokens(),
-            table = weft::gaussian_mixture_table(alpha.view(), sigma.view(), kSide,
-                                                        kSide)]() mutable {
-      weft::forward(Softmax{NoMask{}, weft::GridFactor<float>(table.view())}, t.q, t.k, t.v, t.out,
-                    context);
-    };
+    return
+        [&context, t = Tokens(),
+         table = weft::gaussian_mixture_table(alpha.view(), sigma.view(), kSide, kSide)]() mutable {
+          weft::forward(Softmax{NoMask{}, weft::GridFactor<float>(table.view())}, t.q, t.k, t.v,
+                        t.out, context);
+        };
   });
   const auto slopes = [] { return weft::manhattan_slopes<float>(kHeads); };
   row("rmt_masa", kAttention).add([=](const Context& context) {

@@ -60,26 +60,50 @@ class DepthwiseConv {
             "DepthwiseConv: channels must be contiguous");
     const Index rows = x.extent(1);
     ctx.parallel(x.extent(0) * rows, [&](Index task, Arena&) {
-      for (Index c = 0; c < x.extent(2); ++c) pixel<Add>(x, y, task / rows, task % rows, c);
+      row<Add>(x.select(0, task / rows), y.select(0, task / rows), task % rows);
     });
   }
 
+  /// Outputs that share a load of the weights.
+  static constexpr Index kBlock = 4;
+
+  /// Row r of one map: blocks of columns where no tap leaves the map, the others one by one.
   template <bool Add, class X, class Y>
-  void pixel(const View<X, 4>& x, const View<Y, 4>& y, Index b, Index r, Index c) const noexcept {
+  void row(const View<X, 3>& x, const View<Y, 3>& y, Index r) const noexcept {
+    const Index half = size_ / 2, columns = x.extent(1);
+    for (Index c = 0; c < columns;) {
+      const bool inside = c >= half && c + kBlock + half <= columns;
+      if (inside)
+        pixels<Add, kBlock>(x, y, r, c, 0, size_);
+      else
+        pixels<Add, 1>(x, y, r, c, std::max<Index>(0, half - c),
+                       std::min(size_, columns + half - c));
+      c += inside ? kBlock : 1;
+    }
+  }
+
+  /// Outputs c .. c + Block - 1 of row r, from the taps j0 <= j < j1 of each row of the kernel.
+  template <bool Add, Index Block, class X, class Y>
+  void pixels(const View<X, 3>& x, const View<Y, 3>& y, Index r, Index c, Index j0,
+              Index j1) const noexcept {
     const Index half = size_ / 2;
-    const Index i0 = std::max<Index>(0, half - r), i1 = std::min(size_, x.extent(1) + half - r);
-    const Index j0 = std::max<Index>(0, half - c), j1 = std::min(size_, x.extent(2) + half - c);
+    const Index i0 = std::max<Index>(0, half - r), i1 = std::min(size_, x.extent(0) + half - r);
     for (Index d = 0; d < channels_; d += kWidth<T, A>) {
       const Index lanes = std::min(kWidth<T, A>, channels_ - d);
-      Vec<T, A> sum = load_partial<A>(bias_.data() + d, lanes);
+      Vec<T, A> sums[Block];
+      for (auto& sum : sums) sum = load_partial<A>(bias_.data() + d, lanes);
       for (Index i = i0; i < i1; ++i)
-        for (Index j = j0; j < j1; ++j)
-          sum = mul_add(load_partial<A>(&weight_(i, j, d), lanes),
-                        load_as_partial<T, A>(x.pointer(b, r + i - half, c + j - half, d), lanes),
-                        sum);
-      Y* to = y.pointer(b, r, c, d);
-      if constexpr (Add) sum += load_as_partial<T, A>(to, lanes);
-      store_as_partial<A>(to, sum, lanes);
+        for (Index j = j0; j < j1; ++j) {
+          const Vec<T, A> w = load_partial<A>(&weight_(i, j, d), lanes);
+          const X* from = x.pointer(r + i - half, c + j - half, d);
+          for (Index p = 0; p < Block; ++p)
+            sums[p] = mul_add(w, load_as_partial<T, A>(from + p * x.stride(1), lanes), sums[p]);
+        }
+      for (Index p = 0; p < Block; ++p) {
+        Y* to = y.pointer(r, c + p, d);
+        if constexpr (Add) sums[p] += load_as_partial<T, A>(to, lanes);
+        store_as_partial<A>(to, sums[p], lanes);
+      }
     }
   }
 

@@ -3,6 +3,7 @@
 #include <weft/attention/softmax/grid_score.hpp>
 
 #include <cmath>
+#include <limits>
 
 namespace weft {
 
@@ -34,7 +35,9 @@ auto gaussian_mixture_table(const Alpha& weights, const Sigma& widths, Index row
       const auto width = static_cast<double>(sigma(k, h));
       sum += static_cast<double>(alpha(k, h)) * std::exp(-dist2 / (2 * (width * width + 1e-5)));
     }
-    return sum;
+    // So small a number changes no logit, but its products would be denormal, which is slow.
+    constexpr double negligible = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+    return std::abs(sum) < negligible ? 0.0 : sum;
   };
   return grid_table<T>(alpha.extent(1), rows, columns, mixture);
 }

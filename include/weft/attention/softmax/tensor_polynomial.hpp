@@ -58,33 +58,50 @@ inline std::vector<Monomial> monomials(Index channels, Index degree, double scal
   return all;
 }
 
-/// Rows of x [n, D] as powers [n, r], with the coefficients when `weighted`.
+/// The monomials of all rows of x [n, D], one after the other: powers [r, n]. So each is one
+/// product of two contiguous rows.
 template <class T>
-void put_powers(const std::vector<Monomial>& all, bool weighted, const View<const T, 2>& x,
-                const View<T, 2>& powers) {
-  for (Index i = 0; i < x.extent(0); ++i) {
-    T* row = powers.pointer(i);
-    row[0] = T(1);
-    for (std::size_t m = 1; m < all.size(); ++m) row[m] = row[all[m].parent] * x(i, all[m].channel);
-    for (std::size_t m = 1; weighted && m < all.size(); ++m)
-      row[m] *= static_cast<T>(all[m].coefficient);
+void put_powers(const std::vector<Monomial>& all, const View<const T, 2>& x,
+                const View<T, 2>& powers, Arena& arena) {
+  const Index n = x.extent(0);
+  const Arena::Frame frame(arena);
+  const View<T, 2> columns(arena.take<T>(n * x.extent(1)), {x.extent(1), n});
+  for (Index i = 0; i < n; ++i)
+    for (Index d = 0; d < x.extent(1); ++d) columns(d, i) = x(i, d);
+  std::fill_n(powers.data(), n, T(1));
+  for (std::size_t m = 1; m < all.size(); ++m) {
+    const T* parent = powers.pointer(all[m].parent);
+    const T* channel = columns.pointer(all[m].channel);
+    T* to = powers.pointer(static_cast<Index>(m));
+    for (Index i = 0; i < n; ++i) to[i] = parent[i] * channel[i];
   }
 }
 
-/// sums [r, E + 1] = powers(k)^T [v, 1] of one head.
+/// sums [r, E + 1] = powers(k) [v, 1] of one head.
 template <class A, class T>
 void sum_powers(const std::vector<Monomial>& all, const View<const T, 2>& k,
                 const View<const T, 2>& v, const View<T, 2>& sums, const Context& ctx) {
   const Index n = k.extent(0), E = v.extent(1);
   const Arena::Frame frame(ctx.arena());
-  const View<T, 2> powers(ctx.arena().template take<T>(n * sums.extent(0)), {n, sums.extent(0)});
+  const View<T, 2> powers(ctx.arena().template take<T>(n * sums.extent(0)), {sums.extent(0), n});
   const View<T, 2> values(ctx.arena().template take<T>(n * (E + 1)), {n, E + 1});
-  put_powers<T>(all, false, k, powers);
+  put_powers<T>(all, k, powers, ctx.arena());
   for (Index i = 0; i < n; ++i) {
     std::copy_n(v.pointer(i), E, values.pointer(i));
     values(i, E) = T(1);
   }
-  gemm<A>(powers.transpose(0, 1), values, sums, ctx);
+  gemm<A>(powers, values, sums, ctx);
+}
+
+/// sums [r, E + 1] *= second * coefficient, row by row.
+template <class T>
+void multiply_sums(const std::vector<Monomial>& all, const View<T, 2>& sums,
+                   const View<T, 2>& second) {
+  for (std::size_t m = 0; m < all.size(); ++m) {
+    const auto row = static_cast<Index>(m);
+    const T coefficient = static_cast<T>(all[m].coefficient);
+    for (Index e = 0; e < sums.extent(1); ++e) sums(row, e) *= second(row, e) * coefficient;
+  }
 }
 
 }  // namespace detail
@@ -108,16 +125,16 @@ void forward(const TensorPolynomial& mixer, View<const T, 4> q,
   const auto scratch = [&](Index rows, Index columns) {
     return View<T, 2>(ctx.arena().template take<T>(rows * columns), {rows, columns});
   };
-  const auto powers = scratch(N, r), sums = scratch(r, E + 1), second = scratch(r, E + 1);
+  const auto powers = scratch(r, N), sums = scratch(r, E + 1), second = scratch(r, E + 1);
   const auto result = scratch(N, E + 1);
   for (Index b = 0; b < q.extent(0); ++b)
     for (Index h = 0; h < q.extent(1); ++h) {
       const auto head = [&](const auto& x) { return x.select(0, b).select(0, h); };
-      detail::put_powers<T>(all, true, head(q), powers);
+      detail::put_powers<T>(all, head(q), powers, ctx.arena());
       detail::sum_powers<A, T>(all, head(k1), head(v1), sums, ctx);
       detail::sum_powers<A, T>(all, head(k2), head(v2), second, ctx);
-      for (Index i = 0; i < sums.size(); ++i) sums.data()[i] *= second.data()[i];
-      gemm<A>(powers, sums, result, ctx);
+      detail::multiply_sums<T>(all, sums, second);
+      gemm<A>(powers.transpose(0, 1), sums, result, ctx);
       for (Index i = 0; i < N; ++i)
         for (Index e = 0; e < E; ++e) out(b, h, i, e) = result(i, e) / result(i, E);
     }
