@@ -81,7 +81,8 @@ TEST_CASE("normalizers: rows that see no key give zeros; hidden rubbish has no i
         in.k(1, 0, j, 3) = rubbish;
         in.v(1, 0, j, 4) = rubbish;
       }
-      CHECK((run(mixer, in) == clean));
+      // Not bit by bit: values that are not finite are added key by key.
+      CHECK(cases::error_of(run(mixer, in), clean) < 1e-6);
     }
   });
 }
