@@ -63,7 +63,7 @@ void add_window(Index queries, Index left) {
       .flops = 4 * pairs * static_cast<double>(c.heads * c.key_dim)}
       .add([=](const weft::Context& context) {
         return [=, &context, t = Tensors<float>(c)]() mutable {
-          weft::forward(weft::Softmax(weft::Window{left, 0}), t.q, t.k, t.v, t.out, context);
+          weft::forward(weft::Softmax{weft::Window{left, 0}}, t.q, t.k, t.v, t.out, context);
         };
       });
 }
