@@ -18,12 +18,11 @@ namespace weft {
 inline double alibi_slope(Index head, Index heads) {
   require(heads >= 1, "alibi_slope: heads is ", heads, ", at least one is needed");
   require(head >= 0 && head < heads, "alibi_slope: head ", head, " of ", heads, " heads");
-  const auto power = static_cast<Index>(std::bit_floor(static_cast<std::size_t>(heads)));
-  if (head < power) {
-    return std::exp2(-8.0 * static_cast<double>(head + 1) / static_cast<double>(power));
-  }
-  const double even = 2.0 * static_cast<double>(head - power);
-  return std::exp2(-8.0 * (even + 1) / (2.0 * static_cast<double>(power)));
+  const auto power =
+      static_cast<double>(std::bit_floor(static_cast<std::size_t>(heads)));  // P, or n itself
+  const auto h = static_cast<double>(head);
+  if (h < power) return std::exp2(-8.0 * (h + 1) / power);
+  return std::exp2(-8.0 * (2.0 * (h - power) + 1) / (2.0 * power));
 }
 
 /// All of them, [heads]. The Score policy `Alibi` of the softmax engine takes this.
