@@ -70,17 +70,12 @@ void register_tile(Index depth, const typename Op::Element* a, Ld lda,
                    Prefetch prefetch = {}) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>, kUnroll = 4;
-  // One vector a row is too little to hide the latency of a multiply-add: even and odd steps apart.
-  constexpr int kChains = NV == 1 ? 2 : 1;
-  V acc[kChains][R][NV];
+  V acc[R][NV];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      acc[0][r][v] = accumulate ? load<A>(c + r * ldc + v * W) : V(T(0));
-      if constexpr (kChains == 2) acc[1][r][v] = V(T(0));
-    }
-  const auto step = [&](Index k, Index chain) __attribute__((always_inline)) {
+    for (int v = 0; v < NV; ++v) acc[r][v] = accumulate ? load<A>(c + r * ldc + v * W) : V(T(0));
+  const auto step = [&](Index k) __attribute__((always_inline)) {
     prefetch(k);
     V bk[NV];
 #pragma GCC unroll 4
@@ -89,21 +84,18 @@ void register_tile(Index depth, const typename Op::Element* a, Ld lda,
     for (int r = 0; r < R; ++r) {
       const V ar = Op::broadcast(a + r * lda + k);
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[chain][r][v] = Op::apply(ar, bk[v], acc[chain][r][v]);
+      for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
     }
   };
   Index k = 0;
   for (; k + kUnroll <= depth; k += kUnroll)
 #pragma GCC unroll 4
-    for (Index i = 0; i < kUnroll; ++i) step(k + i, i % kChains);
-  for (; k < depth; ++k) step(k, 0);
+    for (Index i = 0; i < kUnroll; ++i) step(k + i);
+  for (; k < depth; ++k) step(k);
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      if constexpr (kChains == 2) acc[0][r][v] += acc[1][r][v];
-      store<A>(c + r * ldc + v * W, acc[0][r][v]);
-    }
+    for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
 }
 
 /// C[rows x n] (+)= A B with n = NV vectors: register tiles of 6 rows, and what is left in 4, 2, 1.
