@@ -6,8 +6,7 @@
 
 /// The loop nest around the register tile.
 ///
-///   for a chunk of rows               A, over the whole depth, as much as stays in L2; it is read
-///   in
+///   for a chunk of rows               A, as much as stays in L2, over the whole depth; read in
 ///                                     place if it lies in rows of the right type, else packed
 ///     task: a block of rows x a block of columns of C
 ///       for a pass over the depth     K::kDepthBlock

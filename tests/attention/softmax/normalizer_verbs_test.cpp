@@ -119,6 +119,16 @@ TEST_CASE("normalizers: ragged batches equal sequence after sequence", "[softmax
   check(TopK{3});
 }
 
+TEST_CASE("normalizers: a source of keys and values gives what the tensors give", "[softmax]") {
+  for_each_input([](const auto& row, AttentionInputs<float>& in) {
+    const auto mixer = row.mixer(in);
+    const ContiguousKv<float, float> source{in.k.view(), in.v.view()};
+    Tensor<float, 4> out({in.shape.B, in.shape.Hq, in.shape.N, in.shape.E});
+    forward(mixer, in.q, source, out);
+    CHECK((doubles_of(out.view()) == run(mixer, in)));
+  });
+}
+
 TEST_CASE("normalizers: products in bf16", "[softmax]") {
   for_each_input([](const auto& row, AttentionInputs<float>& in) {
     if (row.name == "softmax/top_k") return;  // which keys are the largest may change

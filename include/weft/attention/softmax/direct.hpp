@@ -170,7 +170,8 @@ class DirectAttention {
       }
     weigh(w, masked, j0, n);
     if (collecting(w)) return;
-    if ((masked || kCanHide<S>)&&!rows_finite<T, A>(values, n, value_ld_))
+    const bool hides = masked || kCanHide<S>;
+    if (hides && !rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
       add_values(w, j0, n, end, values);

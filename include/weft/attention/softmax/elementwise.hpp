@@ -12,9 +12,8 @@
 ///                                                 squared ReLU of the gated attention unit
 ///                                                 (Transformer Quality in Linear Time,
 ///                                                 arXiv:2202.10447) for p = 2
-///   SigmoidWeights   w_ij = sigma(s_ij + b) / n   (Theory, Analysis, and Best Practices for
-///   Sigmoid
-///                                                 Self-Attention, arXiv:2409.04431)
+///   SigmoidWeights   w_ij = sigma(s_ij + b) / n   (Theory, Analysis, and Best Practices
+///                                                 for Sigmoid Self-Attention, arXiv:2409.04431)
 ///   out_i = sum_j w_ij v_j
 ///
 /// over the visible keys; hidden ones weigh nothing. Nothing makes the weights of a row sum to one.

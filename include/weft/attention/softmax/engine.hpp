@@ -9,8 +9,9 @@
 /// Tiled online softmax attention (FlashAttention, arXiv:2205.14135), the engine of the softmax and
 /// sparse families.
 ///
-///   s_ij = score(scale q_i . k_j),   p_ij = exp(s_ij - m_i) over visible j,   out_i = sum_j p_ij
-///   v_j / l_i
+///   s_ij = score(scale q_i . k_j)
+///   p_ij = exp(s_ij - m_i) over visible j
+///   out_i = sum_j p_ij v_j / l_i
 ///
 /// Per 16 logits: 2 D multiply-adds, D for s and D for out, and about 17 other instructions, so the
 /// floor is D / (D + 9) of the FMA peak on a machine with two vector units (0.88 at D = 64).
@@ -219,7 +220,8 @@ class TiledAttention {
     weigh(w, first, rows, masked, j0, begin, end);
     if (collecting(w)) return;
     T* acc = w.acc + first * w.value_ld;
-    if ((masked || kCanHide<S>)&&!values_finite(w, j0))
+    const bool hides = masked || kCanHide<S>;
+    if (hides && !values_finite(w, j0))
       return add_visible_values(w, first, rows, masked, j0, begin, end);
     product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld,
                         acc);

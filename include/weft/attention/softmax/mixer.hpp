@@ -205,7 +205,6 @@ template <class A = DefaultArch, class M, class S, class Z, class P, ViewLike<4>
           ViewLike<4> O>
 void forward(const Softmax<M, S, Z, P>& mixer, const Q& q, const Source& source, O&& out,
              const Context& ctx = Context()) {
-  detail::require_lse<Z>();
   using E = detail::Element<const Q>;
   detail::attend<A>(mixer, View<const E, 4>(view_of(q)), source, view_of(out),
                     static_cast<const View<Accumulator<E>, 3>*>(nullptr), ctx);
