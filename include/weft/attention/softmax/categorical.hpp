@@ -11,9 +11,8 @@ namespace weft {
 ///
 ///   wanted     = predicate[h, tokens[b, i, query_var[h]]]
 ///   candidates = visible j with tokens[b, j, key_var[h]] = wanted
-///   j*         = the candidate of highest priority, of equal ones the lowest; 0 when there is
-///   none,
-///                visible or not
+///   j*         = the candidate of highest priority, of equal ones the lowest;
+///                0 when there is none, visible or not
 ///   out[b, i, h] = tokens[b, j*, value_var[h]],   attended[b, h, i] = j*
 ///
 /// Priorities by r = j - i, with a maximum context T: 0 for every key when `context` is 0; else

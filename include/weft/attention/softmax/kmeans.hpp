@@ -11,9 +11,7 @@ namespace weft {
 ///
 ///   s_lm         = score(scale c_l . k_m)        centers c [B, H, L, D], pixels k [B, H, M, D]
 ///   assigned_m   = argmax_l s_lm, the lowest l of equal ones             assigned [B, H, M]
-///   update_l     = sum_{m : assigned_m = l} v_m                          v [B, H, M, E], a sum,
-///   not
-///                                                                        a mean; no pixel: 0
+///   update_l     = sum_{m : assigned_m = l} v_m    no mean; no pixel: 0  v [B, H, M, E]
 ///
 /// The maximum runs over the centers: it is TopK with pixels in the role of queries and centers in
 /// that of keys, which is how mask and score see them (row.query = m, key = l). A pixel that sees
