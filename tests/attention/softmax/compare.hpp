@@ -1,6 +1,7 @@
 #pragma once
 
 #include "cases/softmax.hpp"
+#include "support/catch.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -100,6 +101,16 @@ Errors check_forward(const Row& row, const AttentionShape& shape,
   return {error_of(doubles_of(out.view()), expected.out), lse_error,
           tolerance_of<T>(expected, row.changes_inputs),
           out.guards_intact() && lse.guards_intact()};
+}
+
+/// A test's check of one row of a case table at one shape, whose heads the row chooses.
+template <class T, class Row>
+void check_row(const Row& row, const AttentionShape& base) {
+  const AttentionShape shape = with_heads(row, base);
+  const Errors errors = check_forward<T>(row, shape);
+  INFO(row.name << " " << text(shape) << ": out " << errors.out << ", lse " << errors.lse
+                << ", allowed " << errors.tolerance);
+  CHECK(errors.ok());
 }
 
 }  // namespace cases

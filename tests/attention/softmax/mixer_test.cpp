@@ -5,20 +5,8 @@
 // engine_fp64_test).
 
 using cases::AttentionShape;
+using cases::check_row;
 using cases::kShapes;
-
-namespace {
-
-template <class T, class Row>
-void check_row(const Row& row, const AttentionShape& base) {
-  const AttentionShape shape = cases::with_heads(row, base);
-  const cases::Errors errors = cases::check_forward<T>(row, shape);
-  INFO(row.name << " " << cases::text(shape) << ": out " << errors.out << ", lse " << errors.lse
-                << ", allowed " << errors.tolerance);
-  CHECK(errors.ok());
-}
-
-}  // namespace
 
 TEST_CASE("softmax: every row of the case table agrees with the reference", "[softmax]") {
   cases::for_each_softmax_case([](const auto& row) {

@@ -168,29 +168,16 @@ class DirectAttention {
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
-    weigh(w, masked, j0, n);
+    weigh_rows<T, A>(
+        policies_, normalizer_, count, masked, collecting(w), j0, 0, n, w.logits, value_ld_,
+        [&](Index r) { return rows.row(r); }, [&](Index r) { return state(w, r); },
+        [&](Index r) { return w.logits + r * kLd; });
     if (collecting(w)) return;
     const bool hides = masked || kCanHide<S>;
     if (hides && !rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
       add_values(w, j0, n, end, values);
-  }
-
-  /// Logits to weights in the same place, or into the statistics.
-  void weigh(const Work& w, bool masked, Index j0, Index n) const noexcept {
-    const Index count = w.rows.rows();
-    if constexpr (OnlineNormalizer<Z>) {
-      for (Index r = 0; r < count; ++r)
-        take_logits<T, A>(policies_, w.rows.row(r), masked, j0, 0, n, w.logits + r * kLd,
-                          state(w, r), value_ld_);
-      for (Index r = 0; r < count; ++r)
-        take_weights<T, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd, state(w, r));
-    } else {
-      for (Index r = 0; r < count; ++r)
-        take_row<T, A>(policies_, normalizer_, w.rows.row(r), masked, collecting(w), j0, 0, n,
-                       w.logits + r * kLd, w.logits + r * kLd, state(w, r));
-    }
   }
 
   void add_values(const Work& w, Index j0, Index n, Index end,

@@ -217,7 +217,10 @@ class TiledAttention {
     const Index keys = std::min(kKeyTile, w.keys - j0);
     product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, keys, begin, end,
                     w.logits);
-    weigh(w, first, rows, masked, j0, begin, end);
+    weigh_rows<T, A>(
+        policies_, normalizer_, rows, masked, collecting(w), j0, begin, end, w.logits, w.value_ld,
+        [&](Index r) { return row_at(w, first + r); }, [&](Index r) { return state(w, first + r); },
+        [&](Index r) { return Product::weight_row(w.weights, r); });
     if (collecting(w)) return;
     T* acc = w.acc + first * w.value_ld;
     const bool hides = masked || kCanHide<S>;
@@ -225,25 +228,6 @@ class TiledAttention {
       return add_visible_values(w, first, rows, masked, j0, begin, end);
     product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld,
                         acc);
-  }
-
-  /// Logits to weights, or into the statistics.
-  void weigh(const Work& w, Index first, Index rows, bool masked, Index j0, Index begin,
-             Index end) const noexcept {
-    constexpr Index ld = kTileLd<T, A>;
-    if constexpr (OnlineNormalizer<Z>) {
-      for (Index r = 0; r < rows; ++r)
-        take_logits<T, A>(policies_, row_at(w, first + r), masked, j0, begin, end,
-                          w.logits + r * ld, state(w, first + r), w.value_ld);
-      for (Index r = 0; r < rows; ++r)
-        take_weights<T, A>(w.logits + r * ld, begin, end, Product::weight_row(w.weights, r),
-                           state(w, first + r));
-    } else {
-      for (Index r = 0; r < rows; ++r)
-        take_row<T, A>(policies_, normalizer_, row_at(w, first + r), masked, collecting(w), j0,
-                       begin, end, w.logits + r * ld, Product::weight_row(w.weights, r),
-                       state(w, first + r));
-    }
   }
 
   static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }

@@ -19,9 +19,7 @@ struct LogitFactor {
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
-    const auto at = [&](std::size_t axis, Index i) { return factor.extent(axis) == 1 ? 0 : i; };
-    const T* row = factor.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
-    return s * detail::load_keys<V>(row, factor.extent(3) == 1 ? 0 : factor.stride(3), r, j0);
+    return s * detail::load_broadcast<V>(factor, r, j0);
   }
   void check(Index batch, Index heads, Index queries, Index keys) const {
     (void)factor.broadcast({batch, heads, queries, keys});

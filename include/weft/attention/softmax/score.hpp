@@ -56,6 +56,14 @@ V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
   return V::load_unaligned(lanes);
 }
 
+/// Of a table [B, H, N, M], axes of extent 1 broadcast.
+template <class V, class T>
+V load_broadcast(const View<const T, 4>& table, const Row& r, Index j0) noexcept {
+  const auto at = [&](std::size_t axis, Index i) { return table.extent(axis) == 1 ? 0 : i; };
+  const T* row = table.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
+  return load_keys<V>(row, table.extent(3) == 1 ? 0 : table.stride(3), r, j0);
+}
+
 }  // namespace detail
 
 /// Soft-capped logits, s <- cap tanh(s / cap) (Gemma 2, arXiv:2408.00118). Comes before bias and
@@ -86,9 +94,7 @@ struct AdditiveBias {
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
-    const auto at = [&](std::size_t axis, Index i) { return bias.extent(axis) == 1 ? 0 : i; };
-    const T* row = bias.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
-    const V b = detail::load_keys<V>(row, bias.extent(3) == 1 ? 0 : bias.stride(3), r, j0);
+    const V b = detail::load_broadcast<V>(bias, r, j0);
     const V hidden(-std::numeric_limits<typename V::value_type>::infinity());
     return xsimd::select(b == hidden, hidden, s + b);
   }

@@ -28,13 +28,17 @@ Vec<T, A> fold_visible(const T* s, Index begin, Index end, Op op) noexcept {
   return acc;
 }
 
-/// at[0] = sum of squares.
-struct SumOfSquares {
+/// One number, which begins at zero.
+struct OneNumber {
   Index size() const noexcept { return 1; }
   template <class T>
   void start(T* at) const noexcept {
     at[0] = T(0);
   }
+};
+
+/// at[0] = sum of squares.
+struct SumOfSquares : OneNumber {
   template <class A, class T>
   void add(T* s, Index begin, Index end, Index, T, T* at) const noexcept {
     const auto square = [](const auto& acc, const auto& x) { return mul_add(x, x, acc); };
@@ -43,12 +47,7 @@ struct SumOfSquares {
 };
 
 /// at[0] = largest magnitude, 0 when there is no key.
-struct LargestMagnitude {
-  Index size() const noexcept { return 1; }
-  template <class T>
-  void start(T* at) const noexcept {
-    at[0] = T(0);
-  }
+struct LargestMagnitude : OneNumber {
   template <class A, class T>
   void add(T* s, Index begin, Index end, Index, T, T* at) const noexcept {
     const auto larger = [](const auto& acc, const auto& x) {

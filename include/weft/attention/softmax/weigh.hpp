@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/attention/softmax/row_pass.hpp>
+#include <weft/attention/softmax/tiles.hpp>
 
 /// The row pass of element-wise normalizers, and of those with two passes: logits are finished by
 /// row_pass.hpp, after which a hidden key is known by its logit and no base moves.
@@ -66,6 +67,26 @@ void take_row(const P& policies, const Z& z, const Row& row, bool masked, bool c
   if constexpr (TwoPassNormalizer<Z>)
     if (collecting) return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
   weigh_row<T, A>(z, row, s, j0, begin, end, weights, state);
+}
+
+/// The row pass over the logits [rows][kTileLd] of one tile, whatever the normalizer: row(r),
+/// state(r) and weights(r) are what belongs to row r.
+template <class T, class A, class P, class Z, class RowAt, class StateAt, class WeightsAt>
+void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, bool collecting, Index j0,
+                Index begin, Index end, T* logits, Index padded_dim, const RowAt& row,
+                const StateAt& state, const WeightsAt& weights) noexcept {
+  constexpr Index ld = kTileLd<T, A>;
+  if constexpr (OnlineNormalizer<Z>) {
+    for (Index r = 0; r < rows; ++r)
+      take_logits<T, A>(policies, row(r), masked, j0, begin, end, logits + r * ld, state(r),
+                        padded_dim);
+    for (Index r = 0; r < rows; ++r)
+      take_weights<T, A>(logits + r * ld, begin, end, weights(r), state(r));
+  } else {
+    for (Index r = 0; r < rows; ++r)
+      take_row<T, A>(policies, z, row(r), masked, collecting, j0, begin, end, logits + r * ld,
+                     weights(r), state(r));
+  }
 }
 
 /// Adds the state of a row over other keys to `into`; nothing there is relative to a base.
