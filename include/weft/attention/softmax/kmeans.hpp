@@ -86,7 +86,7 @@ void sum_assigned(const View<const V, 2>& values, const View<std::int32_t, 1>& a
     add_scaled_row<T, A>(T(1), row, ld, sums + assigned(m) * ld);
   }
   for (Index l = 0; l < update.extent(0); ++l)
-    store_output_row<T, A, U>(sums + l * ld, T(1), update.pointer(l), E);
+    store_scaled_row<T, A, U>(sums + l * ld, T(1), update.pointer(l), E);
 }
 
 }  // namespace detail

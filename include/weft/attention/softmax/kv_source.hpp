@@ -1,7 +1,6 @@
 #pragma once
 
-#include <weft/core/dtype.hpp>
-#include <weft/core/view.hpp>
+#include <weft/core/row_access.hpp>
 
 #include <concepts>
 #include <cstdint>
@@ -74,20 +73,6 @@ struct RowsOf {
   const T* at;
   Index step;
 };
-
-/// Copies a row of n elements into the engine's type and fills it with zeros up to `padded`.
-template <class T, class A, class S>
-void convert_row(const S* from, T* to, Index n, Index padded) noexcept {
-  constexpr Index W = kWidth<T, A>;
-  Index d = 0;
-  for (; d + W <= n; d += W) store<A>(to + d, load_as<T, A>(from + d));
-  if (d < n) {
-    const Vec<T, A> tail = load_as_partial<T, A>(from + d, n - d);
-    store_partial<A>(to + d, tail, std::min(W, padded - d));
-    d += W;
-  }
-  for (; d < padded; ++d) to[d] = T(0);
-}
 
 /// A KvSource with its type erased, seen through rows of T.
 ///

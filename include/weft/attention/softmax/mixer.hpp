@@ -2,6 +2,7 @@
 
 #include <weft/attention/softmax/bf16_tiles.hpp>
 #include <weft/attention/softmax/run.hpp>
+#include <weft/core/arguments.hpp>
 
 #include <cmath>
 
@@ -54,27 +55,10 @@ Softmax(M, S, Z, double) -> Softmax<M, S, Z>;
 
 namespace detail {
 
-template <class X>
-using Element = typename decltype(view_of(std::declval<X&>()))::value_type;
-
 template <class Mixer>
 double scale_of(const Mixer& mixer, Index key_dim) {
   require(std::isfinite(mixer.scale), "Softmax: scale must be finite, got ", mixer.scale);
   return mixer.scale != 0 ? mixer.scale : 1 / std::sqrt(static_cast<double>(key_dim));
-}
-
-template <class T, std::size_t Rank>
-void require_channels(const View<T, Rank>& view, const char* name) {
-  require(view.stride(Rank - 1) == 1 || view.extent(Rank - 1) == 1, name, " has stride ",
-          view.stride(Rank - 1), " in its last axis; channels must be contiguous");
-  require(view.extent(Rank - 1) >= 1, name, " has no channels");
-}
-
-template <std::size_t Rank, class X, class Y>
-void require_axis(const View<X, Rank>& a, const char* a_name, const View<Y, Rank>& b,
-                  const char* b_name, std::size_t axis, const char* what) {
-  require(a.extent(axis) == b.extent(axis), b_name, " ", b, " must have the ", what, " of ", a_name,
-          " ", a);
 }
 
 template <class Z>
@@ -98,11 +82,6 @@ ContiguousKv<K, V> checked_kv(View<const K, 4> k, View<const V, 4> v) {
   return {k, v};
 }
 
-template <class X>
-constexpr Index bytes(Index elements) noexcept {
-  return elements * static_cast<Index>(sizeof(X));
-}
-
 /// Fills the parts of a problem that come from q [B, H, N, D] and out [B, H, N, E].
 template <class T, class A, class Q, class O>
 Problem<T> problem_of(View<const Q, 4> q, View<O, 4> out, const KvRows<T>& kv, double scale) {
@@ -118,11 +97,10 @@ Problem<T> problem_of(View<const Q, 4> q, View<O, 4> out, const KvRows<T>& kv, d
           q.extent(2),
           nullptr,
           scale,
-          {reinterpret_cast<const std::byte*>(q.data()), bytes<Q>(q.stride(0)),
-           bytes<Q>(q.stride(1)), bytes<Q>(q.stride(2)), &load_query_row<T, A, Q>,
+          {reinterpret_cast<const std::byte*>(q.data()), byte_stride<Q>(q.stride(0)),
+           byte_stride<Q>(q.stride(1)), byte_stride<Q>(q.stride(2)), &load_row<T, A, Q>,
            std::is_same_v<Q, T> && q.extent(3) % kWidth<T, A> == 0},
-          {reinterpret_cast<std::byte*>(out.data()), bytes<O>(out.stride(0)),
-           bytes<O>(out.stride(1)), bytes<O>(out.stride(2)), &store_output_row<T, A, O>},
+          output_rows<T, A>(out),
           {},
           kv};
 }

@@ -17,14 +17,6 @@ struct QueryRows {
   bool in_place;  ///< rows are T, of whole vectors
 };
 
-/// Rows of outputs likewise: `store` scales a row by a factor and converts it.
-template <class T>
-struct OutputRows {
-  std::byte* base;
-  Index batch, head, row;
-  void (*store)(const T* from, T factor, void* row, Index n) noexcept;
-};
-
 /// Log-sum-exp outputs, strides in elements; base may be null.
 template <class T>
 struct LseRows {
@@ -66,20 +58,5 @@ struct Problem {
     return (cu_q == nullptr ? b * rows.batch : cu_q[b] * rows.row) + h * rows.head + i * rows.row;
   }
 };
-
-template <class T, class A, class S>
-void load_query_row(const void* row, T* to, Index n, Index padded) noexcept {
-  convert_row<T, A>(static_cast<const S*>(row), to, n, padded);
-}
-
-template <class T, class A, class S>
-void store_output_row(const T* from, T factor, void* row, Index n) noexcept {
-  constexpr Index W = kWidth<T, A>;
-  S* to = static_cast<S*>(row);
-  const Vec<T, A> f(factor);
-  Index d = 0;
-  for (; d + W <= n; d += W) store_as<A>(to + d, load<A>(from + d) * f);
-  if (d < n) store_as_partial<A>(to + d, load_partial<A>(from + d, n - d) * f, n - d);
-}
 
 }  // namespace weft::detail

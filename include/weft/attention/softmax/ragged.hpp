@@ -14,16 +14,6 @@ namespace weft {
 
 namespace detail {
 
-inline void check_prefix_sums(const View<const std::int32_t, 1>& cu, Index total,
-                              const char* name) {
-  require(cu.extent(0) >= 1 && cu(0) == 0, name, " must begin with 0");
-  for (Index b = 1; b < cu.extent(0); ++b)
-    require(cu(b - 1) <= cu(b), name, " must not decrease, but entry ", b, " is ", cu(b), " after ",
-            cu(b - 1));
-  require(cu(cu.extent(0) - 1) == total, name, " ends at ", cu(cu.extent(0) - 1), ", there are ",
-          total, " tokens");
-}
-
 template <class A, class M, class S, class Z, class P, class Q, class K, class V, class O>
 void attend_ragged(const Softmax<M, S, Z, P>& mixer, View<const Q, 3> q, View<const K, 3> k,
                    View<const V, 3> v, View<const std::int32_t, 1> cu_q,

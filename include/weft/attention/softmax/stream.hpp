@@ -28,19 +28,6 @@ void require_streaming(const Softmax<M, S, Z, P>& mixer) {
             "prefill and step need a normalizer that does not depend on the number of keys");
 }
 
-/// [B, H, D] as [B, H, 1, D].
-template <class T>
-View<T, 4> one_token(const View<T, 3>& x) {
-  return {x.data(),
-          {x.extent(0), x.extent(1), 1, x.extent(2)},
-          {x.stride(0), x.stride(1), 0, x.stride(2)}};
-}
-
-template <class X>
-View<const Element<const X>, 4> token_of(const X& x) {
-  return one_token(View<const Element<const X>, 3>(view_of(x)));
-}
-
 }  // namespace detail
 
 /// A cache that suits the mixer; T is its storage type.
