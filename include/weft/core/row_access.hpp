@@ -45,13 +45,18 @@ template <class T>
 struct InputRows {
   const std::byte* base;
   Index batch, head, row, group;
+  Index row_bytes;  ///< of the channels of one row
   void (*load)(const void* row, T* to, Index n, Index padded) noexcept;
 
   /// n rows from token i of head h of the result, padded with zeros and `ld` apart.
   void read(Index b, Index h, Index i, Index n, Index dim, Index padded, T* to,
             Index ld) const noexcept {
-    const std::byte* at = base + b * batch + h / group * head + i * row;
-    for (; n > 0; --n, at += row, to += ld) load(at, to, dim, padded);
+    const std::byte* from = at(b, h, i);
+    for (; n > 0; --n, from += row, to += ld) load(from, to, dim, padded);
+  }
+
+  const std::byte* at(Index b, Index h, Index i) const noexcept {
+    return base + b * batch + h / group * head + i * row;
   }
 };
 
@@ -80,6 +85,7 @@ InputRows<T> input_rows(const View<const S, 4>& x, Index group) noexcept {
           byte_stride<S>(x.stride(1)),
           byte_stride<S>(x.stride(2)),
           group,
+          byte_stride<S>(x.extent(3)),
           &load_row<T, A, S>};
 }
 

@@ -60,6 +60,58 @@ struct PrefetchAhead {
   }
 };
 
+/// The accumulators of a register tile.
+template <class A, int R, int NV, class T>
+struct TileSums {
+  using V = Vec<T, A>;
+  static constexpr Index W = kWidth<T, A>;
+  V acc[R][NV];
+
+  [[gnu::always_inline]] void clear() noexcept {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = V(T(0));
+  }
+  [[gnu::always_inline]] void read(const T* c, Index ldc) noexcept {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) acc[r][v] = load<A>(c + r * ldc + v * W);
+  }
+  [[gnu::always_inline]] void write(T* c, Index ldc) const noexcept {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
+  }
+
+  /// += A B over the depth; see the top of the file.
+  template <class Op, class Ld, class Prefetch>
+  [[gnu::always_inline]] void add(Index depth, const typename Op::Element* a, Ld lda,
+                                  const typename Op::Element* b, Index ldb,
+                                  Prefetch prefetch) noexcept {
+    constexpr Index kUnroll = 4;
+    const auto step = [&](Index k) __attribute__((always_inline)) {
+      prefetch(k);
+      V bk[NV];
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const V ar = Op::broadcast(a + r * lda + k);
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
+      }
+    };
+    Index k = 0;
+    for (; k + kUnroll <= depth; k += kUnroll)
+#pragma GCC unroll 4
+      for (Index i = 0; i < kUnroll; ++i) step(k + i);
+    for (; k < depth; ++k) step(k);
+  }
+};
+
 /// One register tile; see the top of the file. A is row-major: lda, ldb and ldc count elements.
 /// `Op` says what one step over the depth multiplies: see MultiplyAdd, and DotPairs in
 /// tile_bf16.hpp. An lda of type std::integral_constant spares the rows registers for their
@@ -68,34 +120,37 @@ template <class A, int R, int NV, class Op, class T, class Ld, class Prefetch = 
 void register_tile(Index depth, const typename Op::Element* a, Ld lda,
                    const typename Op::Element* b, Index ldb, T* c, Index ldc, bool accumulate,
                    Prefetch prefetch = {}) noexcept {
-  using V = Vec<T, A>;
-  constexpr Index W = kWidth<T, A>, kUnroll = 4;
-  V acc[R][NV];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) acc[r][v] = accumulate ? load<A>(c + r * ldc + v * W) : V(T(0));
-  const auto step = [&](Index k) __attribute__((always_inline)) {
-    prefetch(k);
-    V bk[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const V ar = Op::broadcast(a + r * lda + k);
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
-    }
-  };
-  Index k = 0;
-  for (; k + kUnroll <= depth; k += kUnroll)
-#pragma GCC unroll 4
-    for (Index i = 0; i < kUnroll; ++i) step(k + i);
-  for (; k < depth; ++k) step(k);
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
+  TileSums<A, R, NV, T> sums;
+  if (accumulate)
+    sums.read(c, ldc);
+  else
+    sums.clear();
+  sums.template add<Op>(depth, a, lda, b, ldb, prefetch);
+  sums.write(c, ldc);
+}
+
+/// Operands of one product.
+template <class T, class Ld>
+struct Operands {
+  Index depth;
+  const T* a;
+  Ld lda;
+  const T* b;
+  Index ldb;
+};
+
+/// C[R x n] = A1 B1 + A2 B2 in one register tile; `vectors`, up to NV, is chosen at run time.
+template <class A, int R, int NV, class T, class Ld1, class Ld2>
+void two_products_tile(Index vectors, const Operands<T, Ld1>& first, const Operands<T, Ld2>& second,
+                       T* c, Index ldc) noexcept {
+  using Op = MultiplyAdd<T, A>;
+  if constexpr (NV > 1)
+    if (vectors < NV) return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc);
+  TileSums<A, R, NV, T> sums;
+  sums.clear();
+  sums.template add<Op>(first.depth, first.a, first.lda, first.b, first.ldb, NoPrefetch{});
+  sums.template add<Op>(second.depth, second.a, second.lda, second.b, second.ldb, NoPrefetch{});
+  sums.write(c, ldc);
 }
 
 /// C[rows x n] (+)= A B with n = NV vectors: register tiles of 6 rows, and what is left in 4, 2, 1.

@@ -1,0 +1,5 @@
+#pragma once
+
+/// Linear attention: mixers with a state of fixed size, one engine with policies.
+#include <weft/attention/linear/mixer.hpp>
+#include <weft/attention/linear/stream.hpp>
