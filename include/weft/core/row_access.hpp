@@ -46,6 +46,7 @@ struct InputRows {
   const std::byte* base;
   Index batch, head, row, group;
   Index row_bytes;  ///< of the channels of one row
+  bool in_place;    ///< rows are T, of whole registers
   void (*load)(const void* row, T* to, Index n, Index padded) noexcept;
 
   /// n rows from token i of head h of the result, padded with zeros and `ld` apart.
@@ -86,6 +87,7 @@ InputRows<T> input_rows(const View<const S, 4>& x, Index group) noexcept {
           byte_stride<S>(x.stride(2)),
           group,
           byte_stride<S>(x.extent(3)),
+          std::is_same_v<S, T> && x.extent(3) % kWidth<T, A> == 0,
           &load_row<T, A, S>};
 }
 
