@@ -170,9 +170,10 @@ class LinearHead {
     } else {
       const Index from_ld = round_up(p_.dim, kWidth<T, A>);
       x.read(seq_.batch, head_, token, n, p_.dim, from_ld, rows_, from_ld);
-      feature_.template map<A>(FeatureRows<T>{rows_, from_ld, to, ld_, n, p_.dim, seq_.batch, head_,
-                                              token, p_.position + t, keys},
-                               arena_);
+      map_features<A>(feature_,
+                      FeatureRows<T>{rows_, from_ld, to, ld_, n, p_.dim, seq_.batch, head_, token,
+                                     p_.position + t, keys},
+                      arena_);
       for (Index i = 0; i < n; ++i)
         std::fill(to + i * ld_ + p_.features, to + i * ld_ + padded_, T(0));
     }

@@ -90,7 +90,7 @@ LinearProblem<T> linear_problem(const Mixer& mixer, View<const Q, 4> q, View<con
   p.queries = q.extent(2);
   p.keys = k.extent(2);
   p.dim = dim;
-  p.features = mixer.feature.size(dim);
+  p.features = feature_count(mixer.feature, dim);
   p.value_dim = v.extent(3);
   p.causal = causal;
   p.scale = mixer.scale != 0 ? mixer.scale : 1 / std::sqrt(static_cast<double>(dim));
@@ -109,8 +109,7 @@ void run_mixer(const LinearAttention<F, D, U, Z>& mixer, const LinearProblem<T>&
                const Context& ctx) {
   require(p.causal || (D::kind == DecayKind::none && !U::reads_state),
           "LinearAttention: a decay or the delta rule needs the causal order");
-  if constexpr (requires { mixer.feature.check(batch, p.heads, p.dim); })
-    mixer.feature.check(batch, p.heads, p.dim);
+  check_feature(mixer.feature, batch, p.heads, p.dim);
   mixer.decay.check(batch, p.heads, p.queries, p.features);
   mixer.update.check(batch, p.heads, p.keys);
   run_linear<A>(p, mixer.feature, mixer.decay, mixer.update, mixer.denominator, ctx);
