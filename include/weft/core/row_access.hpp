@@ -40,6 +40,13 @@ void store_scaled_row(const T* from, T factor, void* row, Index n) noexcept {
   if (d < n) store_as_partial<A>(to + d, load_partial<A>(from + d, n - d) * f, n - d);
 }
 
+/// row[0, n) *= factor; n is a multiple of the vector.
+template <class T, class A>
+void scale_row(T* row, Index n, T factor) noexcept {
+  const Vec<T, A> f(factor);
+  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(row + e, load<A>(row + e) * f);
+}
+
 /// Rows that are read; strides in bytes. Each of them serves `group` heads of the result.
 template <class T>
 struct InputRows {

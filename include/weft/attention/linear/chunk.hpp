@@ -45,6 +45,7 @@ struct FeatureMatrix {
   Index ld;
 };
 
+/// Its members are not inlined: they are compiled once for all mixers of a program.
 template <class T, class A>
 class Chunk {
  public:
@@ -60,20 +61,20 @@ class Chunk {
         scores_(arena.take<T>((delta ? 2 : 1) * kChunk * kChunkLd)) {}
 
   /// Keys of n tokens, for attend, attend_delta and write.
-  void set_keys(Index n, const FeatureMatrix<T>& k) noexcept {
+  [[gnu::noinline]] void set_keys(Index n, const FeatureMatrix<T>& k) noexcept {
     pack_rows<A>(k.rows, Index{1}, k.ld, features_, n, transposed_, kChunkLd);
   }
 
   /// o = q S + lower(q k^T) u for n tokens. Rows of q behind the last token up to a whole register
   /// tile are read, too, and what comes of them is ignored.
-  void attend(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) noexcept {
+  [[gnu::noinline]] void attend(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) noexcept {
     scores(n, q, 0, scores_);
     outputs(n, q, s, s_ld);
   }
 
   /// The same for the delta rule: u holds v and becomes what is written, `weights` are beta. False
   /// where u is not finite, and then nothing else is right.
-  bool attend_delta(Index n, const FeatureMatrix<T>& q, const FeatureMatrix<T>& r, const T* s,
+  [[gnu::noinline]] bool attend_delta(Index n, const FeatureMatrix<T>& q, const FeatureMatrix<T>& r, const T* s,
                     Index s_ld) noexcept {
     T* lower = scores_ + kChunk * kChunkLd;
     scores(n, r, 1, lower);
@@ -85,7 +86,7 @@ class Chunk {
   }
 
   /// denominators = q . z + sum over j <= i of the scores of attend times `share`[j] (null: 1).
-  void sum_scores(Index n, const FeatureMatrix<T>& q, const T* z, const T* share) noexcept {
+  [[gnu::noinline]] void sum_scores(Index n, const FeatureMatrix<T>& q, const T* z, const T* share) noexcept {
     constexpr Index W = kWidth<T, A>;
     for (Index i = 0; i < n; ++i) {
       const T* row = scores_ + i * kChunkLd;
@@ -100,13 +101,13 @@ class Chunk {
   }
 
   /// S += k^T u, after which it is to be decayed.
-  void write(Index n, T* s, Index s_ld) const noexcept {
+  [[gnu::noinline]] void write(Index n, T* s, Index s_ld) const noexcept {
     strips_product<A, MultiplyAdd<T, A>>(features_, value_ld, n, transposed_, kRow, u, value_ld, s,
                                          s_ld, true);
   }
 
   /// o = q S. S is read in blocks that stay in the L1 cache while all rows meet them.
-  void product(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) const noexcept {
+  [[gnu::noinline]] void product(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) const noexcept {
     constexpr Index kDepth = (32 << 10) / (kTileCols<T, A> * Index{sizeof(T)});
     for (Index d = 0; d < features_; d += kDepth)
       strips_product<A, MultiplyAdd<T, A>>(n, value_ld, std::min(kDepth, features_ - d), q.rows + d,
@@ -114,7 +115,7 @@ class Chunk {
   }
 
   /// Whether 0 u = 0 holds: if not, tokens must not meet later ones, not even by a zero.
-  bool finite_updates(Index n) const noexcept {
+  [[gnu::noinline]] bool finite_updates(Index n) const noexcept {
     const Vec<T, A> zero(T(0));
     Vec<T, A> sum = zero;
     for (Index e = 0; e < n * value_ld; e += kWidth<T, A>) sum = mul_add(load<A>(u + e), zero, sum);

@@ -8,13 +8,6 @@
 
 namespace weft::detail {
 
-/// row[0, n) *= factor; n is a multiple of the vector.
-template <class T, class A>
-void scale_row(T* row, Index n, T factor) noexcept {
-  const Vec<T, A> f(factor);
-  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(row + e, load<A>(row + e) * f);
-}
-
 /// State of one head while it is worked on: S [F, E], rows `ld` apart and of whole registers, and
 /// the sum of keys z, of whole registers. S is the caller's where that has whole registers, else a
 /// copy.

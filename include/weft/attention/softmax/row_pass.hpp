@@ -110,12 +110,6 @@ T weights_of(const T* s, Index begin, Index end, T m, Weight* weights) noexcept 
   return sum_lanes(even + odd);
 }
 
-template <class T, class A>
-void scale_row(T* acc, Index n, T by) noexcept {
-  const Vec<T, A> f(by);
-  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(acc + e, load<A>(acc + e) * f);
-}
-
 /// Moves the base of a row to `m`.
 template <class T, class A>
 void rebase_row(const RowState<T>& state, T m, Index padded_dim) noexcept {
