@@ -145,7 +145,8 @@ void two_products_tile(Index vectors, const Operands<T, Ld1>& first, const Opera
                        T* c, Index ldc, Prefetch prefetch = {}) noexcept {
   using Op = MultiplyAdd<T, A>;
   if constexpr (NV > 1)
-    if (vectors < NV) return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc, prefetch);
+    if (vectors < NV)
+      return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc, prefetch);
   TileSums<A, R, NV, T> sums;
   sums.clear();
   sums.template add<Op>(first.depth, first.a, first.lda, first.b, first.ldb, prefetch);

@@ -67,15 +67,16 @@ class Chunk {
 
   /// o = q S + lower(q k^T) u for n tokens. Rows of q behind the last token up to a whole register
   /// tile are read, too, and what comes of them is ignored.
-  [[gnu::noinline]] void attend(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) noexcept {
+  [[gnu::noinline]] void attend(Index n, const FeatureMatrix<T>& q, const T* s,
+                                Index s_ld) noexcept {
     scores(n, q, 0, scores_);
     outputs(n, q, s, s_ld);
   }
 
   /// The same for the delta rule: u holds v and becomes what is written, `weights` are beta. False
   /// where u is not finite, and then nothing else is right.
-  [[gnu::noinline]] bool attend_delta(Index n, const FeatureMatrix<T>& q, const FeatureMatrix<T>& r, const T* s,
-                    Index s_ld) noexcept {
+  [[gnu::noinline]] bool attend_delta(Index n, const FeatureMatrix<T>& q, const FeatureMatrix<T>& r,
+                                      const T* s, Index s_ld) noexcept {
     T* lower = scores_ + kChunk * kChunkLd;
     scores(n, r, 1, lower);
     product(n, r, s, s_ld);
@@ -86,7 +87,8 @@ class Chunk {
   }
 
   /// denominators = q . z + sum over j <= i of the scores of attend times `share`[j] (null: 1).
-  [[gnu::noinline]] void sum_scores(Index n, const FeatureMatrix<T>& q, const T* z, const T* share) noexcept {
+  [[gnu::noinline]] void sum_scores(Index n, const FeatureMatrix<T>& q, const T* z,
+                                    const T* share) noexcept {
     constexpr Index W = kWidth<T, A>;
     for (Index i = 0; i < n; ++i) {
       const T* row = scores_ + i * kChunkLd;
@@ -107,7 +109,8 @@ class Chunk {
   }
 
   /// o = q S. S is read in blocks that stay in the L1 cache while all rows meet them.
-  [[gnu::noinline]] void product(Index n, const FeatureMatrix<T>& q, const T* s, Index s_ld) const noexcept {
+  [[gnu::noinline]] void product(Index n, const FeatureMatrix<T>& q, const T* s,
+                                 Index s_ld) const noexcept {
     constexpr Index kDepth = (32 << 10) / (kTileCols<T, A> * Index{sizeof(T)});
     for (Index d = 0; d < features_; d += kDepth)
       strips_product<A, MultiplyAdd<T, A>>(n, value_ld, std::min(kDepth, features_ - d), q.rows + d,
