@@ -264,6 +264,37 @@ inline constexpr CatalogEntry kCatalog[] = {
      {"How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to "
       "Kronecker Computation", "2310.04064"}},
 
+    {"linear", "simple_gla", "weft/attention/linear/gated.hpp",
+     "simple_gated_linear(log_decay)",
+     "linear attention whose state decays by a number per token and head, the core of Mamba-2",
+     kAllVerbs,
+     {"Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured State "
+      "Space Duality", "2405.21060"}},
+    {"linear", "gla", "weft/attention/linear/gated.hpp",
+     "gated_linear(log_gate)",
+     "linear attention whose state decays by a number per token and channel",
+     kAllVerbs,
+     {"Gated Linear Attention Transformers with Hardware-Efficient Training", "2312.06635"}},
+    {"linear", "retention", "weft/attention/linear/retention.hpp",
+     "retention(log_gamma)",
+     "linear attention of rotated queries and keys with a fixed decay per head",
+     kAllVerbs,
+     {"Retentive Network: A Successor to Transformer for Large Language Models", "2307.08621"}},
+
+    {"delta", "delta_net", "weft/attention/delta/delta_net.hpp",
+     "delta_net(beta)",
+     "a state that replaces what a key stands for by the part beta",
+     kAllVerbs,
+     {"Parallelizing Linear Transformers with the Delta Rule over Sequence Length", "2406.06484"}},
+    {"delta", "gated_delta_net", "weft/attention/delta/delta_net.hpp",
+     "gated_delta_net(log_decay, beta)",
+     "the delta rule on a state that decays by a number per token and head",
+     kAllVerbs, {"Gated Delta Networks: Improving Mamba2 with Delta Rule", "2412.06464"}},
+    {"delta", "channel_gated_delta_net", "weft/attention/delta/delta_net.hpp",
+     "channel_gated_delta_net(log_decay, beta)",
+     "the delta rule on a state that decays by a number per token and channel",
+     kAllVerbs, {"Kimi Linear: An Expressive, Efficient Attention Architecture", "2510.26692"}},
+
     {"layer", "layer_norm", "weft/layer/norm.hpp",
      "normalize(LayerNorm{weight, bias}, x, y)",
      "mean 0 and variance 1 per row, then an affine map",
@@ -289,6 +320,10 @@ inline constexpr CatalogEntry kCatalog[] = {
      "GELU by linear interpolation in 177 numbers",
      kForward,
      {"Edge-MoE: Memory-Efficient Multi-Task Vision Transformer Architecture", "2305.18691"}},
+    {"layer", "causal_conv1d", "weft/layer/causal_conv1d.hpp",
+     "conv.apply(state, x, y, Silu{})",
+     "depthwise convolution of a token and the few before it, with a state",
+     kAllVerbs, {"Mamba: Linear-Time Sequence Modeling with Selective State Spaces", "2312.00752"}},
 };
 // clang-format on
 

@@ -101,7 +101,8 @@ TEST_CASE("delta net: what is forgotten at once leaves each token to itself", "[
   }
 }
 
-TEST_CASE("delta net: a gate per channel that is the same for all is a gate per token", "[delta]") {
+TEST_CASE("delta net: a gate per channel that is the same for all is a gate per token",
+          "[delta][delta/channel_gated_delta_net]") {
   const Inputs<double> in(1, 2, 60, 6, 5);
   const auto decay = even_values<double, 3>({1, 2, 60}, 8, -0.5, 0);
   const auto beta = even_values<double, 3>({1, 2, 60}, 9, 0, 1);

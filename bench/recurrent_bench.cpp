@@ -1,0 +1,125 @@
+/// linear/... and delta/...: the recurrences, whole sequences and single tokens. Operations are
+/// those of the recurrence itself, 4 D E per token and head, 6 D E with the delta rule: what the
+/// triangles of the chunks add is not counted. Beside softmax/causal of the sizes in the names.
+#include "support/inputs.hpp"
+#include "support/row.hpp"
+#include <weft/attention/delta.hpp>
+#include <weft/attention/linear.hpp>
+#include <weft/layer/causal_conv1d.hpp>
+
+#include <string>
+
+namespace {
+
+using bench::Index;
+using bench::uniform;
+using weft::Context;
+
+struct Size {
+  Index heads, tokens, dim;
+};
+
+/// What gates of trained models look like: a state that forgets within some hundred tokens.
+constexpr double kLeastLog = -0.02;
+
+/// Numbers of [-1, 1) spread over [low, high).
+template <std::size_t Rank>
+weft::Tensor<float, Rank> spread(weft::Tensor<float, Rank> x, double low, double high) {
+  for (float& value : x.span())
+    value = static_cast<float>(low + (high - low) * (double{value} + 1) / 2);
+  return x;
+}
+
+weft::Tensor<float, 4> sequence(const Size& s, std::uint64_t seed) {
+  return uniform<float>({1, s.heads, s.tokens, s.dim}, seed);
+}
+weft::Tensor<float, 3> token(const Size& s, std::uint64_t seed) {
+  return uniform<float>({1, s.heads, s.dim}, seed);
+}
+
+/// The data of all policies of a call; a mixer is made of views of them.
+struct Gates {
+  weft::Tensor<float, 3> token, beta;
+  weft::Tensor<float, 4> channel;
+  weft::Tensor<float, 1> head;
+
+  explicit Gates(const Size& s)
+      : token(spread(uniform<float>({1, s.heads, s.tokens}, 5), kLeastLog, 0)),
+        beta(spread(uniform<float>({1, s.heads, s.tokens}, 6), 0, 1)),
+        channel(spread(sequence(s, 7), kLeastLog, 0)),
+        head(weft::retention_log_decay(s.heads)) {}
+};
+
+bench::Row row_of(const std::string& variant, const Size& s, double per_token) {
+  const double work = per_token * static_cast<double>(s.heads * s.tokens * s.dim * s.dim);
+  return {
+      .name = bench::row_name(
+          variant + "/forward/f32",
+          {{"B", 1}, {"H", s.heads}, {"N", s.tokens}, {"D", s.dim}, {"E", s.dim}, {"threads", 1}}),
+      .flops = work};
+}
+
+/// A whole sequence. `mixer(gates)` makes the mixer.
+template <class F>
+void add_forward(const std::string& variant, const Size& s, double per_token, F mixer) {
+  row_of(variant, s, per_token).add([=](const Context& context) {
+    return [=, &context, g = Gates(s), q = sequence(s, 1), k = sequence(s, 2), v = sequence(s, 3),
+            out = sequence(s, 4)]() mutable { weft::forward(mixer(g), q, k, v, out, context); };
+  });
+}
+
+/// One token of every head; the floor is to read and to write the state.
+template <class F>
+void add_step(const std::string& variant, const Size& s, double per_token, F mixer) {
+  const auto state_size = static_cast<double>(s.heads * s.dim * s.dim);
+  bench::Row{.name = bench::row_name(variant + "/step/f32", {{"H", s.heads}, {"D", s.dim}}),
+             .flops = per_token * state_size,
+             .bytes = 8 * state_size,
+             .floor = bench::Floor::read}
+      .add([=](const Context& context) {
+        Gates g(s);
+        auto state = make_state(mixer(g), {1, s.heads, s.dim, s.dim});
+        return [=, &context, g = std::move(g), state = std::move(state), q = token(s, 1),
+                k = token(s, 2), v = token(s, 3), out = token(s, 4)]() mutable {
+          weft::step(mixer(g), state, q, k, v, out, context);
+        };
+      });
+}
+
+const bench::Rows rows([] {
+  const auto simple = [](const Gates& g) { return weft::simple_gated_linear(g.token); };
+  const auto gla = [](const Gates& g) { return weft::gated_linear(g.channel); };
+  const auto retention = [](const Gates& g) { return weft::retention<weft::Identity>(g.head); };
+  const auto delta = [](const Gates& g) { return weft::delta_net(g.beta); };
+  const auto gated = [](const Gates& g) { return weft::gated_delta_net(g.token, g.beta); };
+  const auto channel = [](const Gates& g) {
+    return weft::channel_gated_delta_net(g.channel, g.beta);
+  };
+  for (const Index tokens : {1024, 16384}) {
+    const Size narrow{16, tokens, 64}, wide{8, tokens, 128};
+    add_forward("linear/simple_gla", narrow, 4, simple);
+    add_forward("linear/gla", narrow, 4, gla);
+    add_forward("linear/retention", narrow, 4, retention);
+    add_forward("delta/delta_net", wide, 6, delta);
+    add_forward("delta/gated_delta_net", wide, 6, gated);
+    add_forward("delta/channel_gated_delta_net", wide, 6, channel);
+  }
+  const Size one{16, 1, 128};
+  add_step("linear/simple_gla", one, 4, simple);
+  add_step("delta/gated_delta_net", one, 6, gated);
+
+  constexpr Index kTokens = 4096, kChannels = 1024;
+  bench::Row{.name = bench::row_name("layer/causal_conv1d/forward/f32",
+                                     {{"N", kTokens}, {"C", kChannels}, {"W", 4}}),
+             .bytes = 8.0 * kTokens * kChannels,
+             .floor = bench::Floor::read}
+      .add([](const Context& context) {
+        return [&context, conv = weft::CausalConv1d<float>(uniform<float>({kChannels, 4}, 1)),
+                x = uniform<float>({1, kTokens, kChannels}, 2),
+                y = uniform<float>({1, kTokens, kChannels}, 3)]() mutable {
+          conv.apply(x, y, weft::Silu{}, context);
+        };
+      });
+});
+
+}  // namespace
