@@ -68,6 +68,24 @@ void add_forward(const std::string& variant, const Size& s, double per_token, F 
   });
 }
 
+/// A memory of 64 x 64 that learns from 4 pairs per token, by Newton-Schulz steps.
+void add_atlas() {
+  const Size s{4, 64, 64};
+  constexpr Index window = 4;
+  constexpr int steps = 5;
+  constexpr double d = 64, per_token = 4 * d * d * (window + 0.5) + steps * 6 * d * d * d;
+  row_of("delta/atlas", s, per_token / (d * d)).add([=](const Context& context) {
+    Gates g(s);
+    weft::Atlas<> mixer{weft::LinearMemory{}, g.beta, g.beta, g.beta};
+    mixer.window = window;
+    mixer.steps = steps;
+    auto state = make_state(mixer, 1, s.heads, s.dim, s.dim);
+    return [=, &context, g = std::move(g), state = std::move(state), q = sequence(s, 1),
+            k = sequence(s, 2), v = sequence(s, 3),
+            out = sequence(s, 4)]() mutable { weft::prefill(mixer, state, q, k, v, out, context); };
+  });
+}
+
 /// One token of every head; the floor is to read and to write the state.
 template <class F>
 void add_step(const std::string& variant, const Size& s, double per_token, F mixer) {
@@ -104,6 +122,7 @@ const bench::Rows rows([] {
     add_forward("delta/gated_delta_net", wide, 6, gated);
     add_forward("delta/channel_gated_delta_net", wide, 6, channel);
   }
+  add_atlas();
   const Size one{16, 1, 128};
   add_step("linear/simple_gla", one, 4, simple);
   add_step("delta/gated_delta_net", one, 6, gated);

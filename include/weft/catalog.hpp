@@ -294,6 +294,11 @@ inline constexpr CatalogEntry kCatalog[] = {
      "channel_gated_delta_net(log_decay, beta)",
      "the delta rule on a state that decays by a number per token and channel",
      kAllVerbs, {"Kimi Linear: An Expressive, Efficient Attention Architecture", "2510.26692"}},
+    {"delta", "atlas", "weft/attention/delta/atlas.hpp",
+     "Atlas{memory, alpha, eta, theta, gamma}",
+     "a memory, linear or deep, trained on the last keys and values while it is read; Titans",
+     {.prefill = true, .step = true},
+     {"ATLAS: Learning to Optimally Memorize the Context at Test Time", "2505.23735"}},
 
     {"layer", "layer_norm", "weft/layer/norm.hpp",
      "normalize(LayerNorm{weight, bias}, x, y)",

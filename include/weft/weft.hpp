@@ -2,6 +2,8 @@
 
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
+#include <weft/attention/delta.hpp>
+#include <weft/attention/linear.hpp>
 #include <weft/attention/softmax.hpp>
 #include <weft/attention/softmax/gate.hpp>
 #include <weft/attention/softmax/gated_parallel.hpp>
@@ -27,6 +29,7 @@
 #include <weft/core/random.hpp>
 #include <weft/core/reduce.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/layer/causal_conv1d.hpp>
 #include <weft/layer/cif.hpp>
 #include <weft/layer/conv_reweight.hpp>
 #include <weft/layer/depthwise_conv.hpp>

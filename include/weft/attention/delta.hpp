@@ -1,6 +1,7 @@
 #pragma once
 
 /// The delta rule: recurrences that replace what a key stands for.
+#include <weft/attention/delta/atlas.hpp>
 #include <weft/attention/delta/delta_net.hpp>
 #include <weft/attention/linear/gates.hpp>
 #include <weft/attention/linear/stream.hpp>
