@@ -86,6 +86,29 @@ void add_atlas() {
   });
 }
 
+/// Two of eight memories for every token, keys and values of all memories being the same.
+void add_mixture() {
+  constexpr Index kMemories = 8, kChosen = 2, N = 4096, D = 64;
+  bench::Row{.name = bench::row_name("delta/mom/prefill/f32",
+                                     {{"M", kMemories}, {"k", kChosen}, {"N", N}, {"D", D}}),
+             .flops = 6.0 * kChosen * N * D * D}
+      .add([](const Context& context) {
+        const weft::MemoryRoute route(uniform<float>({1, N, kMemories}, 1), kChosen);
+        const Index n = route.entries();
+        auto beta = spread(uniform<float>({1, 1, n}, 5), 0, 1);
+        auto state = make_state(weft::delta_net(beta), {kMemories, 1, D, D});
+        return [&context, route, n, beta = std::move(beta), state = std::move(state),
+                x = uniform<float>({1, N, D}, 2), xs = uniform<float>({n, 1, D}, 3),
+                o = uniform<float>({n, 1, D}, 4), out = uniform<float>({1, N, D}, 5)]() mutable {
+          const auto rows = [&](auto& heads) { return heads.view().select(1, 0); };
+          route.gather(x, rows(xs));
+          weft::prefill_ragged(weft::delta_net(beta), state, xs, xs, xs, route.sequences(), o,
+                               context);
+          route.combine(weft::View<const float, 2>(rows(o)), out);
+        };
+      });
+}
+
 /// One token of every head; the floor is to read and to write the state.
 template <class F>
 void add_step(const std::string& variant, const Size& s, double per_token, F mixer) {
@@ -123,6 +146,7 @@ const bench::Rows rows([] {
     add_forward("delta/channel_gated_delta_net", wide, 6, channel);
   }
   add_atlas();
+  add_mixture();
   const Size one{16, 1, 128};
   add_step("linear/simple_gla", one, 4, simple);
   add_step("delta/gated_delta_net", one, 6, gated);

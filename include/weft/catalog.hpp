@@ -299,6 +299,11 @@ inline constexpr CatalogEntry kCatalog[] = {
      "a memory, linear or deep, trained on the last keys and values while it is read; Titans",
      {.prefill = true, .step = true},
      {"ATLAS: Learning to Optimally Memorize the Context at Test Time", "2505.23735"}},
+    {"delta", "mom", "weft/attention/delta/memory_route.hpp",
+     "MemoryRoute(logits, k), prefill_ragged(mixer, state, ..)",
+     "a mixture of memories: every token goes to k of M recurrences",
+     {.prefill = true, .step = true},
+     {"MoM: Linear Sequence Modeling with Mixture-of-Memories", "2502.13685"}},
 
     {"layer", "layer_norm", "weft/layer/norm.hpp",
      "normalize(LayerNorm{weight, bias}, x, y)",

@@ -28,13 +28,15 @@ std::span<const Mechanism> arrangement_mechanisms();
 std::span<const Mechanism> recurrent_mechanisms();
 std::span<const Mechanism> delta_layer_mechanisms();
 std::span<const Mechanism> atlas_mechanisms();
+std::span<const Mechanism> mom_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
   for (const auto list :
        {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms(),
         normalizer_mechanisms(), gate_mechanisms(), rotation_mechanisms(), grid_mechanisms(),
-        arrangement_mechanisms(), recurrent_mechanisms(), delta_layer_mechanisms(), atlas_mechanisms()}) {
+        arrangement_mechanisms(), recurrent_mechanisms(), delta_layer_mechanisms(),
+        atlas_mechanisms(), mom_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

@@ -103,6 +103,23 @@ LinearProblem<T> linear_problem(const Mixer& mixer, View<const Q, 4> q, View<con
   return p;
 }
 
+/// Sequences end to end: [T, H, C] each, prefix sums cu.
+template <class T, class A, class Mixer, class Q, class K, class V, class C, class O>
+LinearProblem<T> ragged_problem(const Mixer& mixer, const Q& q, const K& k, const V& v, const C& cu,
+                                O&& out) {
+  const auto as_batch = [](auto view) { return unsqueeze(view).transpose(1, 2); };
+  const View<const std::int32_t, 1> sums = view_of(cu);
+  auto p = linear_problem<T, A>(mixer, as_batch(View<const Element<const Q>, 3>(view_of(q))),
+                                as_batch(View<const Element<const K>, 3>(view_of(k))),
+                                as_batch(View<const Element<const V>, 3>(view_of(v))),
+                                as_batch(view_of(out)));
+  require(sums.stride(0) == 1 || sums.extent(0) <= 1, "cu must be contiguous");
+  check_prefix_sums(sums, p.queries, "cu");
+  p.sequences = sums.extent(0) - 1;
+  p.cu = sums.data();
+  return p;
+}
+
 /// Checks the policies against the data of the call and runs it.
 template <class A, class T, class F, class D, class U, class Z>
 void run_mixer(const LinearAttention<F, D, U, Z>& mixer, const LinearProblem<T>& p, Index batch,
@@ -139,16 +156,7 @@ void forward_ragged(const LinearAttention<F, D, U, Z>& mixer, const Q& q, const 
                     const C& cu, O&& out, const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   using T = Accumulator<E>;
-  const auto as_batch = [](auto view) { return unsqueeze(view).transpose(1, 2); };
-  const View<const std::int32_t, 1> sums = view_of(cu);
-  auto p = detail::linear_problem<T, A>(
-      mixer, as_batch(View<const E, 3>(view_of(q))),
-      as_batch(View<const detail::Element<const K>, 3>(view_of(k))),
-      as_batch(View<const detail::Element<const V>, 3>(view_of(v))), as_batch(view_of(out)));
-  require(sums.stride(0) == 1 || sums.extent(0) <= 1, "cu must be contiguous");
-  detail::check_prefix_sums(sums, p.queries, "cu");
-  p.sequences = sums.extent(0) - 1;
-  p.cu = sums.data();
+  const auto p = detail::ragged_problem<T, A>(mixer, q, k, v, cu, out);
   detail::run_mixer<A>(mixer, p, 1, ctx);
 }
 

@@ -95,4 +95,17 @@ void step(const LinearAttention<F, D, U, Z>& mixer, LinearState<T>& state, const
              detail::one_token(view_of(out)), ctx);
 }
 
+/// Sequences of different lengths end to end, as in forward_ragged, each with the state of its
+/// number in `state` [sequences, H, F, E]. They need not have seen equally many tokens, so the
+/// state's position stays, and the mixer must not depend on it: no rotation, no denominator.
+template <class A = DefaultArch, class F, class D, class U, class Z, class T, ViewLike<3> Q,
+          ViewLike<3> K, ViewLike<3> V, ViewLike<1> C, ViewLike<3> O>
+void prefill_ragged(const LinearAttention<F, D, U, Z>& mixer, LinearState<T>& state, const Q& q,
+                    const K& k, const V& v, const C& cu, O&& out, const Context& ctx = Context()) {
+  static_assert(!Z::needed, "prefill_ragged: a denominator counts the tokens of its sequence");
+  auto p = detail::ragged_problem<T, A>(mixer, q, k, v, cu, out);
+  p.state = detail::state_rows(mixer, state, p);
+  detail::run_mixer<A>(mixer, p, 1, ctx);
+}
+
 }  // namespace weft
