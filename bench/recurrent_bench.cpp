@@ -130,7 +130,7 @@ void add_step(const std::string& variant, const Size& s, double per_token, F mix
 const bench::Rows rows([] {
   const auto simple = [](const Gates& g) { return weft::simple_gated_linear(g.token); };
   const auto gla = [](const Gates& g) { return weft::gated_linear(g.channel); };
-  const auto retention = [](const Gates& g) { return weft::retention<weft::Identity>(g.head); };
+  const auto retention = [](const Gates& g) { return weft::retention(g.head); };
   const auto delta = [](const Gates& g) { return weft::delta_net(g.beta); };
   const auto gated = [](const Gates& g) { return weft::gated_delta_net(g.token, g.beta); };
   const auto channel = [](const Gates& g) {

@@ -99,7 +99,7 @@ inline std::vector<NamedStream> streams() {
                                   weft::PlusEpsilon{}};
          });
        }},
-      {"retnet", "a fixed decay per head",
+      {"retnet", "a fixed decay per head, queries and keys not turned",
        [] { return linear_stream([](const Tokens&, Index) { return retention(log_gamma); }); }},
       {"simple_gla", "a decay per token",
        [] {

@@ -276,7 +276,7 @@ inline constexpr CatalogEntry kCatalog[] = {
      kAllVerbs,
      {"Gated Linear Attention Transformers with Hardware-Efficient Training", "2312.06635"}},
     {"linear", "retention", "weft/attention/linear/retention.hpp",
-     "retention(log_gamma)",
+     "retention(log_gamma, Rotary{table})",
      "linear attention of rotated queries and keys with a fixed decay per head",
      kAllVerbs,
      {"Retentive Network: A Successor to Transformer for Large Language Models", "2307.08621"}},

@@ -64,9 +64,12 @@ void run_retention_core(Case& c, const SafetensorsFile& file, const std::string&
   const auto expected = file.read<double, 1>(name + ".log_gamma");
   const auto log_gamma = retention_log_decay<T>(expected.size());
   c.compare("log_gamma", log_gamma, expected);
-  check_recurrence<T>(c, file, name, retention<Identity>(log_gamma));
+  check_recurrence<T>(c, file, name, retention(log_gamma));
   const auto offset = static_cast<Index>(number_of(file, name + ".pos_offset"));
-  check_recurrence<T>(c, file, name, retention(log_gamma), "_rot", offset);
+  const auto shape = file.info(name + ".q").shape;
+  const RopeTable<T> table(retention_frequencies(static_cast<Index>(shape[3])),
+                           RopeLayout::interleaved, static_cast<Index>(shape[1]), offset);
+  check_recurrence<T>(c, file, name, retention(log_gamma, Rotary{table}), "_rot", offset);
 }
 
 /// The released module in its three modes, which differ from each other and from the exact core by
@@ -81,7 +84,9 @@ void run_retention_layer(Case& c, const SafetensorsFile& file, const std::string
   const auto log_gamma = retention_log_decay<T>(heads);
   auto mixed = unwritten<T, 3>(v.shape());
   const auto of_heads = as_heads(mixed.view(), heads);
-  forward(retention(log_gamma), as_heads(q.view(), heads), as_heads(k.view(), heads),
+  const RopeTable<T> table(retention_frequencies(q.extent(2) / heads), RopeLayout::interleaved,
+                           q.extent(1));
+  forward(retention(log_gamma, Rotary{table}), as_heads(q.view(), heads), as_heads(k.view(), heads),
           as_heads(v.view(), heads), of_heads);
   normalize(RmsNorm<T>{{}, eps}, of_heads, of_heads);
   for (Index i = 0; i < mixed.size(); ++i) {

@@ -5,4 +5,5 @@
 #include <weft/attention/linear/gates.hpp>
 #include <weft/attention/linear/mixer.hpp>
 #include <weft/attention/linear/retention.hpp>
+#include <weft/attention/linear/rotary_feature.hpp>
 #include <weft/attention/linear/stream.hpp>

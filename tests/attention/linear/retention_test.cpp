@@ -20,7 +20,8 @@ TEST_CASE("retention: agrees with its sum over pairs of rotated tokens",
   constexpr Index H = 3, N = 70, D = 6, E = 5;
   const Inputs<double> in(1, H, N, D, E);
   const auto logs = retention_log_decay<double>(H);
-  const auto got = run_forward(retention(logs), in);
+  const RopeTable<double> table(retention_frequencies(D), RopeLayout::interleaved, N);
+  const auto got = run_forward(retention(logs, Rotary{table}), in);
   std::vector<double> truth;
   for (Index h = 0; h < H; ++h)
     for (Index i = 0; i < N; ++i) {
@@ -42,18 +43,39 @@ TEST_CASE("retention: agrees with its sum over pairs of rotated tokens",
   CHECK(largest_error(got, truth) <= 1e-13);
 }
 
-TEST_CASE("retention: an odd head size cannot turn, a single pair turns at frequency one",
-          "[linear]") {
-  const auto logs = retention_log_decay<double>(1);
-  const Inputs<double> odd(1, 1, 4, 3, 2);
-  CHECK(contains(message_of([&] { run_forward(retention(logs), odd); }), "is odd"));
-  const double from[8] = {1, 0};
-  double to[8];
-  Arena arena;
-  RetentionRotation{}.map<DefaultArch>(FeatureRows<double>{from, 8, to, 8, 1, 2, 0, 0, 0, 3, true},
-                                       arena);
-  CHECK(std::abs(to[0] - std::cos(3.0)) <= 1e-15);
-  CHECK(std::abs(to[1] - std::sin(3.0)) <= 1e-15);
+TEST_CASE("retention: frequencies end at 1 / base; heads without pairs are refused", "[linear]") {
+  const auto f = retention_frequencies(8).radians;
+  REQUIRE(f.size() == 4);
+  CHECK(f[0] == 1);
+  CHECK(std::abs(f[1] - std::pow(10000, -1.0 / 3)) <= 1e-16);
+  CHECK(std::abs(f[3] - 1e-4) <= 1e-19);
+  CHECK(retention_frequencies(2).radians == std::vector<double>{1});
+  CHECK(contains(message_of([] { retention_frequencies(3); }), "must be even"));
+}
+
+TEST_CASE("rotary features: positions go on over a stream, and must be in the table", "[linear]") {
+  constexpr Index H = 2, N = 50, D = 10;
+  const Inputs<double> in(1, H, N, D, 4);
+  const RopeTable<double> table(rope_frequencies(8), RopeLayout::half, N);  // two channels stay
+  const LinearAttention mixer{Rotary{table}};
+  const auto whole = run_forward(mixer, in);
+  auto state = make_state<double>(mixer, {1, H, D, 4});
+  Tensor<double, 4> out(in.out_shape());
+  for (const Index at : {0, 20, 40}) {
+    const auto part = [&](auto view) { return view.slice(2, at, std::min<Index>(20, N - at)); };
+    prefill(mixer, state, part(in.q.view()), part(in.k.view()), part(in.v.view()),
+            part(out.view()));
+  }
+  CHECK(largest_error(doubles_of(out.view()), whole) <= 1e-13);
+  CHECK(contains(message_of([&] {
+                   step(mixer, state, in.q.view().select(2, 0), in.k.view().select(2, 0),
+                        in.v.view().select(2, 0), out.view().select(2, 0));
+                 }),
+                 "leave the table's [0, 50)"));
+  CHECK(state.position == N);
+  const RopeTable<double> wide(rope_frequencies(12), RopeLayout::half, N);
+  CHECK(contains(message_of([&] { run_forward(LinearAttention{Rotary{wide}}, in); }),
+                 "the table turns 12 channels"));
 }
 
 TEST_CASE("gated linear attention: no gate is linear attention, a constant one retention",
@@ -74,7 +96,7 @@ TEST_CASE("gated linear attention: no gate is linear attention, a constant one r
       per_token(0, h, t) = logs(h);
       for (Index d = 0; d < D; ++d) per_channel(0, h, t, d) = logs(h);
     }
-  const auto retained = run_forward(retention<Identity>(logs), in);
+  const auto retained = run_forward(retention(logs), in);
   CHECK(largest_error(run_forward(simple_gated_linear(per_token), in), retained) <= 1e-14);
   CHECK(largest_error(run_forward(gated_linear(per_channel), in), retained) <= 1e-14);
 }

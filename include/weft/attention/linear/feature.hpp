@@ -19,6 +19,7 @@
 /// which turns rows of channels into rows of features. Both are padded with anything to a multiple
 /// of the vector. Data of the caller are checked once by an optional
 ///   void check(Index batch, Index heads, Index dim) const;
+///   void check_positions(Index from, Index to) const;                    of the tokens of a call
 /// A map whose features depend on the position of a token reads it in FeatureRows; positions go on
 /// over chunks of a stream.
 namespace weft {
