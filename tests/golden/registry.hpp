@@ -28,13 +28,15 @@ std::span<const Mechanism> arrangement_mechanisms();
 std::span<const Mechanism> kernelized_mechanisms();
 std::span<const Mechanism> low_rank_mechanisms();
 std::span<const Mechanism> informer_mechanisms();
+std::span<const Mechanism> combiner_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
-  for (const auto list : {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(),
-                          norm_mechanisms(), normalizer_mechanisms(), gate_mechanisms(),
-                          rotation_mechanisms(), grid_mechanisms(), arrangement_mechanisms(),
-                          kernelized_mechanisms(), low_rank_mechanisms(), informer_mechanisms()}) {
+  for (const auto list :
+       {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms(),
+        normalizer_mechanisms(), gate_mechanisms(), rotation_mechanisms(), grid_mechanisms(),
+        arrangement_mechanisms(), kernelized_mechanisms(), low_rank_mechanisms(),
+        informer_mechanisms(), combiner_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }
