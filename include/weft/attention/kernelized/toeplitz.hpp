@@ -5,6 +5,12 @@
 
 namespace weft {
 
+/// How a Toeplitz matrix is multiplied: as it is cheaper, by products or by transforms.
+enum class ToeplitzMethod { by_length, direct, fft };
+
+/// Longest sequence that `ToeplitzMethod::by_length` multiplies directly, as measured.
+inline constexpr Index kToeplitzDirect = 48;
+
 /// Products of Toeplitz matrices with many channels:
 ///
 ///   y_i = sum_j c_{j - i} x_j            i, j < N;  c [H, 2 N - 1], c_d at column d + N - 1
@@ -18,11 +24,6 @@ namespace weft {
 /// than to each. `method` forces one of them. Results do not depend on the number of threads.
 ///
 /// Element types float and double. Throws where shapes do not fit.
-enum class ToeplitzMethod { by_length, direct, fft };
-
-/// Longest sequence that `ToeplitzMethod::by_length` multiplies directly, as measured.
-inline constexpr Index kToeplitzDirect = 48;
-
 template <class T, class A = DefaultArch>
 class Toeplitz {
  public:
