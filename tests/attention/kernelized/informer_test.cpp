@@ -1,5 +1,6 @@
 #include "reference/informer.hpp"
 
+#include "support/allocations.hpp"
 #include "support/any_threads.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
@@ -189,4 +190,13 @@ TEST_CASE("Informer's distilling refuses what does not fit", "[kernelized][error
   const Distil<float> s(1, 6, 4, 3, 1);
   Tensor<float, 3> out({1, 4, 3});
   CHECK(contains(message_of([&] { forward(s.layer, s.x, out); }), "wanted [1, 3, 3]"));
+}
+
+TEST_CASE("Informer takes its memory from the context", "[kernelized]") {
+  const Setup<float> s(1, 2, 2, 30, 30, 8, 8, 5, 4, true);
+  Tensor<float, 4> out(s.v.shape());
+  CHECK(allocates_once([&](const Context& ctx) { forward(s.mixer, s.q, s.k, s.v, out, ctx); }));
+  const Distil<float> distil(1, 20, 6, 7, 1);
+  Tensor<float, 3> half({1, 10, 7});
+  CHECK(allocates_once([&](const Context& ctx) { forward(distil.layer, distil.x, half, ctx); }));
 }

@@ -1,5 +1,6 @@
 #include "reference/low_rank.hpp"
 
+#include "support/allocations.hpp"
 #include "support/any_threads.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
@@ -347,4 +348,26 @@ TEST_CASE("MDTA: temperature zero is the mean, lengths do not matter, zeros are 
   Tensor<double, 4> narrow({1, 1, 4, 8});
   CHECK(
       contains(message_of([&] { forward(mixer, s.q, s.k, s.v, narrow); }), "give them one shape"));
+}
+
+// --- All
+
+TEST_CASE("low-rank attention takes its memory from the context", "[kernelized]") {
+  const Setup<float> s(1, 2, 36, 36, 8, 8);
+  const auto e = even_values<float, 3>({2, 5, 36}, 4), conv = even_values<float, 3>({2, 3, 3}, 5);
+  const auto landmark = even_values<float, 4>({8, 8, 2, 2}, 6);
+  const auto temperature = even_values<float, 1>({2}, 7);
+  Tensor<float, 4> out(s.v.shape()), latents({1, 2, 4, 8}), packed({1, 2, 4, 8});
+  Nystromformer<float> nystrom{6, s.tokens.view()};
+  const Soft<float> soft{6, 6, landmark.view(), {}, conv.view()};
+  CHECK(allocates_once([&](const Context& ctx) {
+    forward(Linformer<float>{e.view(), e.view(), s.tokens.view()}, s.q, s.k, s.v, out, ctx);
+  }));
+  CHECK(allocates_once([&](const Context& ctx) { forward(nystrom, s.q, s.k, s.v, out, ctx); }));
+  CHECK(allocates_once([&](const Context& ctx) { forward(soft, s.q, s.v, out, ctx); }));
+  CHECK(allocates_once(
+      [&](const Context& ctx) { forward(Luna{}, latents, s.q, s.k, s.v, packed, out, ctx); }));
+  CHECK(allocates_once([&](const Context& ctx) {
+    forward(Mdta<float>{temperature.view()}, s.q, s.k, s.v, out, ctx);
+  }));
 }

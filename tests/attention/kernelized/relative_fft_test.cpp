@@ -1,4 +1,5 @@
 #include "reference/kernelized.hpp"
+#include "support/allocations.hpp"
 #include "support/any_threads.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
@@ -127,4 +128,13 @@ TEST_CASE("kernelized attention: the choice of the method, and refusals", "[kern
   std::fill_n(none.data(), none.size(), -std::numeric_limits<float>::infinity());
   CHECK(contains(message_of([&] { RelativeKernel<float>(s.w.view(), none.view()); }),
                  "the largest bias of head 0"));
+}
+
+TEST_CASE("kernelized attention takes its memory from the context", "[kernelized]") {
+  const Setup<float> s(1, 2, 40, 6, 9, 5);
+  Tensor<float, 4> out(s.v.shape());
+  for (const auto method : {RelativeMethod::direct, RelativeMethod::fft}) {
+    const RelativeKernel<float> mixer(s.w.view(), s.b.view(), {true, true, method});
+    CHECK(allocates_once([&](const Context& ctx) { forward(mixer, s.q, s.k, s.v, out, ctx); }));
+  }
 }

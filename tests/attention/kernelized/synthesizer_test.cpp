@@ -1,4 +1,5 @@
 #include "reference/informer.hpp"
+#include "support/allocations.hpp"
 #include "support/any_threads.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
@@ -141,4 +142,14 @@ TEST_CASE("Synthesizers refuse what does not fit", "[kernelized][errors]") {
                            s.x = Tensor<float, 4>({1, 1, 6, 4});
                          }),
                  "same leading axes"));
+}
+
+TEST_CASE("Synthesizers take their memory from the context", "[kernelized]") {
+  const Setup<float> s(2, 2, 20, 20, 5, 4, 6, 4);
+  Tensor<float, 4> out(s.v.shape());
+  CHECK(allocates_once([&](const Context& ctx) { forward(s.dense(true), s.x, s.v, out, ctx); }));
+  const SynthesizerRandom<float> random{s.r.view()};
+  CHECK(allocates_once([&](const Context& ctx) { forward(random, s.v, out, ctx); }));
+  const SynthesizerFactorizedDense<float> outer{s.wa.view(), s.wb.view()};
+  CHECK(allocates_once([&](const Context& ctx) { forward(outer, s.x, s.v, out, ctx); }));
 }

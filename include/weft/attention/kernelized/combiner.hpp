@@ -61,14 +61,14 @@ void forward(const CombinerFixed& mixer, const Q& q, const K& k, const V& v, O&&
              const Context& ctx = Context()) {
   using T = detail::Element<O>;
   using Mask = detail::SpanMask;
-  const Arena::Frame frame(ctx.arena());
-  detail::SpanAttention<T, A> spans(view_of(q), view_of(k), view_of(v), view_of(out), mixer.segment,
-                                    mixer.scale, 2, ctx);
-  spans.rows(mixer.causal ? Mask::up_to() : Mask::all(), spans.q(), spans.k(), spans.v(), 0);
-  const auto summary = spans.segments();
-  spans.tokens(mixer.causal ? Mask::earlier(mixer.segment) : Mask::all(), summary.keys,
-               summary.values, 1);
-  spans.merge();
+  const detail::SpanHeads<T, A> heads(view_of(q), view_of(k), view_of(v), view_of(out),
+                                      {mixer.segment, mixer.scale, 2}, ctx);
+  heads.for_each([&](const auto& spans, Index, Index) {
+    spans.rows(mixer.causal ? Mask::up_to() : Mask::all(), spans.q(), spans.k(), spans.v(), 0);
+    const auto summary = spans.segments();
+    spans.tokens(mixer.causal ? Mask::earlier(mixer.segment) : Mask::all(), summary.keys,
+                 summary.values, 1);
+  });
 }
 
 template <class A = DefaultArch, class T, ViewLike<4> Q, ViewLike<4> K, ViewLike<4> V,
@@ -76,18 +76,17 @@ template <class A = DefaultArch, class T, ViewLike<4> Q, ViewLike<4> K, ViewLike
 void forward(const CombinerAxial<T>& mixer, const Q& q, const K& k, const V& v, O&& out,
              const Context& ctx = Context()) {
   using Mask = detail::SpanMask;
-  const Arena::Frame frame(ctx.arena());
-  detail::SpanAttention<T, A> spans(view_of(q), view_of(k), view_of(v), view_of(out), mixer.segment,
-                                    mixer.scale, 2, ctx);
-  const bool own_keys = mixer.row_keys.data() == nullptr;
-  const View<const T, 4> keys = own_keys ? spans.k() : mixer.row_keys;
-  require(keys.shape() == spans.k().shape(), "CombinerAxial: row_keys are ", keys, ", k ",
-          spans.k());
-  spans.rows(Mask::up_to(), spans.q(), spans.k(), spans.v(), 0);
-  const View<T, 4> seen = spans.values();
-  spans.rows(Mask::all(), spans.q(), spans.k(), spans.v(), seen);
-  spans.columns(Mask::earlier(1), spans.q(), keys, seen, 1);
-  spans.merge();
+  const View<const T, 4> own_keys = view_of(k);
+  const detail::SpanHeads<T, A> heads(view_of(q), own_keys, view_of(v), view_of(out),
+                                      {mixer.segment, mixer.scale, 2}, ctx);
+  const View<const T, 4> keys = mixer.row_keys.data() == nullptr ? own_keys : mixer.row_keys;
+  require(keys.shape() == own_keys.shape(), "CombinerAxial: row_keys are ", keys, ", k ", own_keys);
+  heads.for_each([&](const auto& spans, Index b, Index h) {
+    spans.rows(Mask::up_to(), spans.q(), spans.k(), spans.v(), 0);
+    const View<T, 4> seen = spans.values();
+    spans.rows(Mask::all(), spans.q(), spans.k(), spans.v(), seen);
+    spans.columns(Mask::earlier(1), spans.q(), detail::one_head(keys, b, h), seen, 1);
+  });
 }
 
 template <class A = DefaultArch, ViewLike<4> Q, ViewLike<4> K, ViewLike<4> V, ViewLike<4> O>
@@ -96,27 +95,23 @@ void forward(const CombinerMixture& mixer, const Q& q, const K& k, const V& v, O
   using T = detail::Element<O>;
   using Mask = detail::SpanMask;
   using detail::Along;
-  const Arena::Frame frame(ctx.arena());
-  detail::SpanAttention<T, A> spans(view_of(q), view_of(k), view_of(v), view_of(out), mixer.segment,
-                                    mixer.scale, mixer.row_spans ? 5 : 3, ctx);
-  spans.columns(Mask::earlier(1), spans.q(), spans.k(), spans.v(), 0);
-  spans.rows(Mask::up_to(), spans.q(), spans.k(), spans.v(), 1);
-  const View<T, 4> values = spans.values();
-  const auto maxima = [&](const View<const T, 4>& x, Along along) {
-    return spans.maxima(x, along);
-  };
-  // Above in every column; the first row has nothing above it.
-  spans.columns(Mask::earlier(1), maxima(spans.q(), Along::down), spans.k(), spans.v(), values);
-  spans.rows(Mask::others().without(0), spans.q(), maxima(spans.k(), Along::down), values, 2);
-  if (mixer.row_spans) {
-    spans.rows(Mask::earlier(1), maxima(spans.q(), Along::right), spans.k(), spans.v(), values);
-    spans.columns(Mask::earlier(1).without(0), spans.q(), maxima(spans.k(), Along::right), values,
-                  3);
-    spans.rows(Mask::later(), maxima(spans.q(), Along::left), spans.k(), spans.v(), values);
-    spans.columns(Mask::earlier(1).without(mixer.segment - 1), spans.q(),
-                  maxima(spans.k(), Along::left), values, 4);
-  }
-  spans.merge();
+  const detail::SpanHeads<T, A> heads(view_of(q), view_of(k), view_of(v), view_of(out),
+                                      {mixer.segment, mixer.scale, mixer.row_spans ? 5 : 3}, ctx);
+  heads.for_each([&](const auto& spans, Index, Index) {
+    const View<const T, 4> from = spans.q(), to = spans.k();
+    const View<T, 4> seen = spans.values();
+    spans.columns(Mask::earlier(1), from, to, spans.v(), 0);
+    spans.rows(Mask::up_to(), from, to, spans.v(), 1);
+    // Above in every column; the first row has nothing above it.
+    spans.columns(Mask::earlier(1), spans.maxima(from, Along::down), to, spans.v(), seen);
+    spans.rows(Mask::others().without(0), from, spans.maxima(to, Along::down), seen, 2);
+    if (!mixer.row_spans) return;
+    spans.rows(Mask::earlier(1), spans.maxima(from, Along::right), to, spans.v(), seen);
+    spans.columns(Mask::earlier(1).without(0), from, spans.maxima(to, Along::right), seen, 3);
+    spans.rows(Mask::later(), spans.maxima(from, Along::left), to, spans.v(), seen);
+    spans.columns(Mask::earlier(1).without(mixer.segment - 1), from, spans.maxima(to, Along::left),
+                  seen, 4);
+  });
 }
 
 namespace detail {
@@ -127,57 +122,50 @@ struct CombinerLevel {
   View<const T, 4> queries, keys, values;  // [B, H, N >> l, .]
 };
 
-/// Spans of two spans each.
+/// Spans of two spans each. A query for every few tokens is too little for the engine: row by row.
 template <class T, class A>
 CombinerLevel<T> next_level(const CombinerLevel<T>& below, const View<const T, 4>& k,
-                            const View<const T, 4>& v, int level, double scale,
-                            const Context& ctx) {
+                            const View<const T, 4>& v, int level, T scale, const Context& ctx) {
   const Index B = k.extent(0), H = k.extent(1), count = below.keys.extent(2) / 2;
   const Index size = Index{1} << level, D = k.extent(3), E = v.extent(3);
   const auto queries = scratch<T, 4>(ctx.arena(), {B, H, count, D});
   const auto keys = scratch<T, 4>(ctx.arena(), {B, H, count, D});
   const auto values = scratch<T, 4>(ctx.arena(), {B, H, count, E});
-  for_each_head(B, H, [&](Index b, Index h) {
-    for (Index r = 0; r < count; ++r) {
-      max_rows<A>(below.queries.pointer(b, h, 2 * r), below.queries.pointer(b, h, 2 * r + 1),
-                  queries.pointer(b, h, r), D);
-      max_rows<A>(below.keys.pointer(b, h, 2 * r), below.keys.pointer(b, h, 2 * r + 1),
-                  keys.pointer(b, h, r), D);
-    }
+  ctx.parallel(B * H * count, [&](Index task, Arena& arena) {
+    const Index b = task / count / H, h = task / count % H, r = task % count;
+    const auto join = [&](const View<const T, 4>& x, const View<T, 4>& to) {
+      max_rows<A>(x.pointer(b, h, 2 * r), x.pointer(b, h, 2 * r + 1), to.pointer(b, h, r), D);
+    };
+    join(below.queries, queries);
+    join(below.keys, keys);
+    attend_rows<A>(
+        queries.pointer(b, h, r), D, scale, size,
+        [&](Index j) { return k.pointer(b, h, r * size + j); },
+        [&](Index j) { return v.pointer(b, h, r * size + j); }, E,
+        arena.take<T>(round_up(size, kWidth<T, A>)), values.pointer(b, h, r));
   });
-  for (Index b = 0; b < B; ++b)
-    span_softmax<A, T>(SpanMask::all(), scale, split_tokens(queries, b, 1, false),
-                       split_tokens(k, b, size, false).slice(0, 0, count),
-                       split_tokens(v, b, size, false).slice(0, 0, count),
-                       split_tokens(values, b, 1, false), nullptr, ctx);
   return {queries, keys, values};
 }
 
-/// One token: its own logit, and one for every bit of its position.
+/// One token: itself, and a span for every bit of its position.
 template <class A, class T>
 void combine_bits(const CombinerLevel<T>* levels, Index b, Index h, Index i, T scale, T* out) {
-  const T* q = levels[0].queries.pointer(b, h, i);
-  const Index D = levels[0].keys.extent(3), E = levels[0].values.extent(3);
-  constexpr int kMost = 64;
-  T logits[kMost];
+  constexpr Index kMost = 64;
+  const T* keys[kMost];
   const T* values[kMost];
-  int count = 0;
+  T weights[kMost + kWidth<T, A>];
+  Index count = 0;
   const auto take = [&](int level, Index span) {
-    logits[count] = scale * dot_rows<A>(q, levels[level].keys.pointer(b, h, span), D);
+    keys[count] = levels[level].keys.pointer(b, h, span);
     values[count++] = levels[level].values.pointer(b, h, span);
   };
   take(0, i);
   for (int l = 0; (i >> l) != 0; ++l)
     if ((i >> l) % 2 == 1) take(l, (i >> l) - 1);
-  const T top = *std::max_element(logits, logits + count);
-  T sum = 0;
-  std::fill_n(out, E, T(0));
-  for (int c = 0; c < count; ++c) {
-    const T weight = std::exp(logits[c] - top);
-    sum += weight;
-    add_scaled<A>(weight, values[c], out, E);
-  }
-  for (Index e = 0; e < E; ++e) out[e] /= sum;
+  attend_rows<A>(
+      levels[0].queries.pointer(b, h, i), levels[0].keys.extent(3), scale, count,
+      [&](Index j) { return keys[j]; }, [&](Index j) { return values[j]; },
+      levels[0].values.extent(3), weights, out);
 }
 
 }  // namespace detail
@@ -191,7 +179,7 @@ void forward(const CombinerLogSparse& mixer, const Q& query, const K& key, const
   detail::check_spans<T>(q, k, v, out, 1);
   if (out.empty()) return;
   const Index H = q.extent(1), N = q.extent(2);
-  const double scale = detail::scale_of(mixer, q.extent(3));
+  const T scale = static_cast<T>(detail::scale_of(mixer, q.extent(3)));
   Arena& arena = ctx.arena();
   const Arena::Frame frame(arena);
   const int count = static_cast<int>(std::bit_width(static_cast<std::size_t>(N - 1)));
@@ -205,8 +193,7 @@ void forward(const CombinerLogSparse& mixer, const Q& query, const K& key, const
   ctx.parallel(q.extent(0) * H * blocks, [&](Index task, Arena&) {
     const Index b = task / blocks / H, h = task / blocks % H, first = task % blocks * kRows;
     for (Index i = first; i < std::min(N, first + kRows); ++i)
-      detail::combine_bits<A, T>(levels.data(), b, h, i, static_cast<T>(scale),
-                                 out.pointer(b, h, i));
+      detail::combine_bits<A, T>(levels.data(), b, h, i, scale, out.pointer(b, h, i));
   });
 }
 

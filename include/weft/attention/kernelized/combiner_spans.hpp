@@ -2,7 +2,8 @@
 
 #include <weft/attention/kernelized/few_keys.hpp>
 #include <weft/attention/kernelized/row_ops.hpp>
-#include <weft/attention/softmax/merge.hpp>
+
+#include <cmath>
 
 /// Attention of a sequence laid out in rows of W tokens to its own rows, columns and spans: what
 /// the forms of Combiner are put together from.
@@ -121,7 +122,6 @@ class SpanAttention {
   SpanAttention(In q, In k, In v, View<T, 4> out, Index segment, double scale, Index parts,
                 const Context& ctx)
       : q_(q), k_(k), v_(v), out_(out), segment_(segment), scale_(scale), ctx_(ctx) {
-    check_spans<T>(q, k, v, out, segment);
     const Index B = q.extent(0), H = q.extent(1), N = q.extent(2);
     parts_ = scratch<T, 5>(ctx.arena(), {parts, B, H, N, v.extent(3)});
     sums_ = scratch<T, 4>(ctx.arena(), {parts, B, H, N});
@@ -195,10 +195,25 @@ class SpanAttention {
     return to;
   }
 
-  /// out = all parts in one softmax.
+  /// out = all parts in one softmax: their mean by exp(lse). Every token sees itself in one of
+  /// them.
   void merge() const {
-    const View<T, 3> lse = scratch<T, 3>(ctx_.arena(), {q_.extent(0), q_.extent(1), q_.extent(2)});
-    merge_partials(parts_, sums_, out_, lse);
+    const Index N = q_.extent(2), P = parts_.extent(0), E = out_.extent(3);
+    for_each_head(q_.extent(0), q_.extent(1), [&](Index b, Index h) {
+      for (Index i = 0; i < N; ++i) {
+        T top = sums_(0, b, h, i), total = 0;
+        for (Index p = 1; p < P; ++p) top = std::max(top, sums_(p, b, h, i));
+        for (Index p = 0; p < P; ++p) {
+          T& sum = sums_(p, b, h, i);
+          sum = std::exp(sum - top);
+          total += sum;
+        }
+        T* to = out_.pointer(b, h, i);
+        std::fill_n(to, E, T(0));
+        for (Index p = 0; p < P; ++p)
+          add_scaled<A>(sums_(p, b, h, i) / total, parts_.pointer(p, b, h, i), to, E);
+      }
+    });
   }
 
  private:
@@ -236,6 +251,49 @@ class SpanAttention {
   const Context& ctx_;
   View<T, 5> parts_;
   View<T, 4> sums_;
+};
+
+/// One head of [B, H, N, D] as [1, 1, N, D].
+template <class T>
+View<T, 4> one_head(const View<T, 4>& x, Index b, Index h) {
+  return x.slice(0, b, 1).slice(1, h, 1);
+}
+
+struct SpanOptions {
+  Index segment;
+  double scale;
+  Index parts;
+};
+
+/// All heads, one after the other: what belongs to one stays in the cache.
+template <class T, class A>
+class SpanHeads {
+ public:
+  using In = View<const T, 4>;
+
+  SpanHeads(In q, In k, In v, View<T, 4> out, SpanOptions options, const Context& ctx)
+      : q_(q), k_(k), v_(v), out_(out), options_(options), ctx_(ctx) {
+    check_spans<T>(q, k, v, out, options.segment);
+  }
+
+  /// f(attention, b, h) fills the parts of a head, which are merged then.
+  template <class F>
+  void for_each(F f) const {
+    for_each_head(q_.extent(0), q_.extent(1), [&](Index b, Index h) {
+      const Arena::Frame frame(ctx_.arena());
+      const SpanAttention<T, A> spans(one_head(q_, b, h), one_head(k_, b, h), one_head(v_, b, h),
+                                      one_head(out_, b, h), options_.segment, options_.scale,
+                                      options_.parts, ctx_);
+      f(spans, b, h);
+      spans.merge();
+    });
+  }
+
+ private:
+  In q_, k_, v_;
+  View<T, 4> out_;
+  SpanOptions options_;
+  const Context& ctx_;
 };
 
 }  // namespace weft::detail

@@ -57,18 +57,24 @@ inline Tensor<std::int32_t, 2> prob_sparse_samples(Philox& random, Index queries
 
 namespace detail {
 
-/// M_i of every query of one head.
+/// M_i of every query of one head, a register of samples at a time.
 template <class A, class T>
 void measure_queries(const View<const std::int32_t, 2>& samples, const View<const T, 2>& q,
                      const View<const T, 2>& k, T* measure) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  const Index U = samples.extent(1);
   for (Index i = 0; i < q.extent(0); ++i) {
-    T largest = -std::numeric_limits<T>::infinity(), sum = 0;
-    for (Index t = 0; t < samples.extent(1); ++t) {
-      const T s = dot_rows<A>(q.pointer(i), k.pointer(samples(i, t)), q.extent(1));
-      largest = std::max(largest, s);
-      sum += s;
+    V largest(-std::numeric_limits<T>::infinity()), sum(T(0));
+    for (Index t = 0; t < U; t += W) {
+      // Behind the end the last sample again, which changes no maximum.
+      const V s = dot_rows<A>(q.pointer(i), q.extent(1), [&](Index l) {
+        return k.pointer(samples(i, std::min(t + l, U - 1)));
+      });
+      largest = xsimd::max(largest, s);
+      sum += xsimd::select(leading_lanes<A, T>(U - t), s, V(T(0)));
     }
-    measure[i] = largest - sum / static_cast<T>(k.extent(0));
+    measure[i] = max_lanes(largest) - sum_lanes(sum) / static_cast<T>(k.extent(0));
   }
 }
 
