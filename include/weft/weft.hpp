@@ -3,6 +3,7 @@
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/delta.hpp>
+#include <weft/attention/kernelized.hpp>
 #include <weft/attention/linear.hpp>
 #include <weft/attention/softmax.hpp>
 #include <weft/attention/softmax/gate.hpp>

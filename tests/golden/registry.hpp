@@ -29,6 +29,10 @@ std::span<const Mechanism> recurrent_mechanisms();
 std::span<const Mechanism> delta_layer_mechanisms();
 std::span<const Mechanism> atlas_mechanisms();
 std::span<const Mechanism> mom_mechanisms();
+std::span<const Mechanism> kernelized_mechanisms();
+std::span<const Mechanism> low_rank_mechanisms();
+std::span<const Mechanism> informer_mechanisms();
+std::span<const Mechanism> combiner_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -36,7 +40,8 @@ inline const Mechanism* find(std::string_view key) {
        {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms(),
         normalizer_mechanisms(), gate_mechanisms(), rotation_mechanisms(), grid_mechanisms(),
         arrangement_mechanisms(), recurrent_mechanisms(), delta_layer_mechanisms(),
-        atlas_mechanisms(), mom_mechanisms()}) {
+        atlas_mechanisms(), mom_mechanisms(), kernelized_mechanisms(), low_rank_mechanisms(),
+        informer_mechanisms(), combiner_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

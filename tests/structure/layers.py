@@ -20,10 +20,11 @@ EDGE = 3
 TOP = {"weft.hpp": 2, "catalog.hpp": 2}  # files of no folder, and the highest floor they may include
 
 # Families that hand their work to another family's engine: block masks and permutations to softmax;
-# feature maps, deltas, flows and state spaces to the linear recurrence.
+# feature maps, deltas, flows and state spaces to the linear recurrence; landmarks, projections and
+# latents are softmax attention of few keys.
 BUILT_ON = {
     "sparse": {"softmax"},
-    "kernelized": {"linear"},
+    "kernelized": {"linear", "softmax"},
     "flow": {"linear"},
     "delta": {"linear"},
     "ssm": {"linear"},
