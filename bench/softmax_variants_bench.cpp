@@ -5,8 +5,8 @@
 ///                            2, so 1.5, and twice what the score costs (the tanh of clipped)
 ///   softcap                  a tanh beside the exponential: 20 more instructions for the 128
 ///                            multiply-adds of 16 logits
-///   bias, elementwise_mask   read 4 bytes per logit of [H, N, M] floats, 16 MiB per head, more than
-///                            the second-level cache holds, for 256 operations
+///   bias, elementwise_mask   read 4 bytes per logit of [H, N, M] floats, 16 MiB per head, too
+///                            much for the second-level cache, for 256 operations
 #include "cases/normalizers.hpp"
 #include "cases/softmax.hpp"
 #include "support/row.hpp"
