@@ -6,12 +6,14 @@
 #include <weft/attention/kernelized.hpp>
 #include <weft/attention/linear.hpp>
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/axial.hpp>
 #include <weft/attention/softmax/gate.hpp>
 #include <weft/attention/softmax/gated_parallel.hpp>
 #include <weft/attention/softmax/gaussian_mixture.hpp>
 #include <weft/attention/softmax/lepe.hpp>
 #include <weft/attention/softmax/logit_factor.hpp>
 #include <weft/attention/softmax/manhattan.hpp>
+#include <weft/attention/softmax/parameter_tokens.hpp>
 #include <weft/attention/softmax/pooled_memory.hpp>
 #include <weft/attention/softmax/positional.hpp>
 #include <weft/attention/softmax/prefix.hpp>
@@ -21,6 +23,7 @@
 #include <weft/attention/softmax/tensor_attention.hpp>
 #include <weft/attention/softmax/tensor_polynomial.hpp>
 #include <weft/attention/softmax/transformer_xl.hpp>
+#include <weft/attention/softmax/weight_factor.hpp>
 #include <weft/cache/kv_cache.hpp>
 #include <weft/cache/paged_kv.hpp>
 #include <weft/catalog.hpp>
@@ -51,3 +54,4 @@
 #include <weft/position/rope_frequencies.hpp>
 #include <weft/position/rope_time.hpp>
 #include <weft/position/sinusoidal.hpp>
+#include <weft/position/urpe_buckets.hpp>

@@ -33,6 +33,7 @@ std::span<const Mechanism> kernelized_mechanisms();
 std::span<const Mechanism> low_rank_mechanisms();
 std::span<const Mechanism> informer_mechanisms();
 std::span<const Mechanism> combiner_mechanisms();
+std::span<const Mechanism> construction_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -41,7 +42,7 @@ inline const Mechanism* find(std::string_view key) {
         normalizer_mechanisms(), gate_mechanisms(), rotation_mechanisms(), grid_mechanisms(),
         arrangement_mechanisms(), recurrent_mechanisms(), delta_layer_mechanisms(),
         atlas_mechanisms(), mom_mechanisms(), kernelized_mechanisms(), low_rank_mechanisms(),
-        informer_mechanisms(), combiner_mechanisms()}) {
+        informer_mechanisms(), combiner_mechanisms(), construction_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }
