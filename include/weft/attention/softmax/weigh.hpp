@@ -45,7 +45,10 @@ void weigh_row(const P& policies, const Z& z, const Row& row, const T* s, Index 
   for (Index c = begin; c < end; c += kWidth<T, A>) {
     const V x = load<A>(s + c);
     const auto out_of_sight = x <= hidden;  // false for NaN, which shall be seen
-    const V w = xsimd::select(out_of_sight, zero, weigh(x, j0 + c));
+    // Weights of -infinity would be multiplied out of underflows, which processors take 100 cycles
+    // for each.
+    const V seen = xsimd::select(out_of_sight, zero, x);
+    const V w = xsimd::select(out_of_sight, zero, weigh(seen, j0 + c));
     store_as<A>(weights + c, finish(w, c));
     if constexpr (!ExponentialNormalizer<Z>) count += xsimd::select(out_of_sight, zero, one);
     if constexpr (requires { z.mass(w); })
