@@ -30,7 +30,7 @@ class DeltaNetMixer {
   Layer load(const Weights& weights) const {
     const Weights attention = weights.part("self_attn");
     const auto projection = [&](const char* name, Index rows) {
-      return attention.read(name, std::array{rows, sizes_.width});
+      return attention.read<Stored>(name, std::array{rows, sizes_.width});
     };
     const auto taps = [&](const char* name) {
       const auto conv = attention.read(name, std::array{inner_, Index{1}, kTaps});
@@ -44,7 +44,7 @@ class DeltaNetMixer {
             weft::CausalConv1d<float>(stack_rows(taps("q_conv1d.weight"), taps("k_conv1d.weight"),
                                                  taps("v_conv1d.weight"))),
             attention.read("o_norm.weight", std::array{sizes_.head_dim}),
-            Dense(attention.read("o_proj.weight", std::array{sizes_.width, inner_}))};
+            Dense(attention.read<Stored>("o_proj.weight", std::array{sizes_.width, inner_}))};
   }
 
   State make_state() const {
