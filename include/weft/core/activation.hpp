@@ -7,7 +7,7 @@
 /// and errors are those of the functions in core/math.hpp.
 namespace weft {
 
-struct Identity {
+struct NoActivation {
   template <class V>
   V operator()(V x) const noexcept {
     return x;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/core/math.hpp>
+#include <weft/core/activation.hpp>
 #include <weft/core/row_access.hpp>
 #include <weft/core/scratch.hpp>
 
@@ -36,11 +36,21 @@ struct FeatureRows {
   bool keys;       ///< or queries
 };
 
-template <class F>
-concept FeatureMap = requires(const F& f, const FeatureRows<float>& rows, Arena& arena, Index dim) {
-  { f.size(dim) } -> std::same_as<Index>;
+namespace detail {
+
+template <class F, class T>
+concept MapsRows = requires(const F& f, const FeatureRows<T>& rows, Arena& arena) {
   f.template map<DefaultArch>(rows, arena);
 };
+
+}  // namespace detail
+
+/// Maps with data of their own may be made for fp32 or fp64 alone.
+template <class F>
+concept FeatureMap = (detail::MapsRows<F, float> || detail::MapsRows<F, double>)&&  //
+    requires(const F& f, Index dim) {
+      { f.size(dim) } -> std::same_as<Index>;
+    };
 
 /// phi(x) = x.
 struct Identity {
@@ -69,6 +79,32 @@ struct Elementwise {
 
 namespace detail {
 
+/// The optional check of a map.
+template <class F>
+void check_feature(const F& f, Index batch, Index heads, Index dim) {
+  if constexpr (requires { f.check(batch, heads, dim); }) f.check(batch, heads, dim);
+}
+
+/// to = factor x for n numbers, and nothing behind them; to may be x.
+template <class A, class T>
+void times_row(T factor, const T* x, Index n, T* to) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  const Vec<T, A> f(factor);
+  Index i = 0;
+  for (; i + W <= n; i += W) store<A>(to + i, load<A>(x + i) * f);
+  if (i < n) store_partial<A>(to + i, load_partial<A>(x + i, n - i) * f, n - i);
+}
+
+/// to = factor max(x, 0), likewise.
+template <class A, class T>
+void relu_row(T factor, const T* x, Index n, T* to) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  for (Index i = 0; i < n; i += W) {
+    const Index lanes = std::min(W, n - i);
+    store_partial<A>(to + i, math::relu(load_partial<A>(x + i, lanes)) * Vec<T, A>(factor), lanes);
+  }
+}
+
 template <class V>
 V elu(const V& x) noexcept {
   const V zero(0), one(1);
@@ -91,20 +127,6 @@ struct EluOf {
   }
 };
 
-struct ReluOf {
-  template <class V>
-  V operator()(const V& x) const noexcept {
-    return math::relu(x);
-  }
-};
-
-struct SigmoidOf {
-  template <class V>
-  V operator()(const V& x) const noexcept {
-    return math::sigmoid(x);
-  }
-};
-
 }  // namespace detail
 
 /// phi(x) = elu(x) + 1: x + 1 for x > 0, else exp(x) (arXiv:2006.16236).
@@ -112,9 +134,9 @@ using EluPlusOne = Elementwise<detail::EluPlusOneOf>;
 /// phi(x) = elu(x), which may be negative (TransNormer's first kind, arXiv:2210.10340).
 using Elu = Elementwise<detail::EluOf>;
 /// phi(x) = max(x, 0).
-using Relu = Elementwise<detail::ReluOf>;
+using ReluFeatures = Elementwise<Relu>;
 /// phi(x) = 1 / (1 + exp(-x)).
-using Sigmoid = Elementwise<detail::SigmoidOf>;
+using SigmoidFeatures = Elementwise<Sigmoid>;
 
 /// phi(x) = x / sqrt(|x|^2 + eps), zero for zero: what the delta rule asks of keys.
 struct UnitNorm {
@@ -160,9 +182,8 @@ struct Compose {
     second.template map<A>(outer, arena);
   }
   void check(Index batch, Index heads, Index dim) const {
-    if constexpr (requires { first.check(batch, heads, dim); }) first.check(batch, heads, dim);
-    if constexpr (requires { second.check(batch, heads, dim); })
-      second.check(batch, heads, first.size(dim));
+    detail::check_feature(first, batch, heads, dim);
+    detail::check_feature(second, batch, heads, first.size(dim));
   }
 };
 
