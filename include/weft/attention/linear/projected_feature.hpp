@@ -7,7 +7,7 @@
 
 /// Feature maps that begin with a matrix, u = W x + b, by the tile product:
 ///
-///   Projected        phi(x) = f(u) + shift
+///   Projected        phi(x) = f(u)
 ///   T2R              phi(x) = relu(u)             (Finetuning Pretrained Transformers into RNNs,
 ///                                                 arXiv:2103.13076)
 ///   Hedgehog         phi(x) = max([softmax(u), softmax(-u)], floor)
@@ -37,8 +37,13 @@ class FeatureWeights {
         "FeatureWeights: bias is ", bias, ", the weights are ", w, "; wanted [H, F] of them");
     for (Index h = 0; h < w.extent(0); ++h)
       for (Index f = 0; f < features_; ++f) {
-        for (Index d = 0; d < w.extent(2); ++d)
-          transposed_(h, d, f) = static_cast<T>(factor * static_cast<double>(w(h, f, d)));
+        double square = 0;
+        for (Index d = 0; d < w.extent(2); ++d) {
+          const double value = factor * static_cast<double>(w(h, f, d));
+          transposed_(h, d, f) = static_cast<T>(value);
+          square += value * value;
+        }
+        largest_square_ = std::max(largest_square_, square);
         if (bias.data() != nullptr) bias_(h, f) = bias(h, f);
       }
   }
@@ -49,6 +54,9 @@ class FeatureWeights {
   Index heads() const noexcept { return transposed_.extent(0); }
   Index dim() const noexcept { return transposed_.extent(1); }
   Index features() const noexcept { return features_; }
+
+  /// The largest |w|^2 of a row w of any head, factor and all.
+  double largest_square() const noexcept { return largest_square_; }
 
   /// Row r of x.to = W x_r + b, whole vectors.
   template <class A>
@@ -80,27 +88,26 @@ class FeatureWeights {
   Tensor<T, 3> transposed_;  // [H, D, F]
   Tensor<T, 2> bias_;
   Index features_;
+  double largest_square_ = 0;
 };
 
-/// phi(x) = f(W x + b) + shift, f a function of a register.
+/// phi(x) = f(W x + b), f a function of a register.
 template <class F, class T = float>
 struct Projected {
   const FeatureWeights<T>* weights;
   F f{};
-  T shift = 0;
 
-  explicit Projected(const FeatureWeights<T>& w, F function = {}, T plus = 0) noexcept
-      : weights(&w), f(function), shift(plus) {}
+  explicit Projected(const FeatureWeights<T>& w, F function = {}) noexcept
+      : weights(&w), f(function) {}
 
   Index size(Index) const noexcept { return weights->features(); }
   template <class A>
   void map(const FeatureRows<T>& x, Arena&) const noexcept {
     weights->template apply<A>(x);
-    const Vec<T, A> plus(shift);
     for (Index r = 0; r < x.rows; ++r)
       for (T *to = x.to + r * x.to_ld, *end = to + weights->features(); to < end;
            to += kWidth<T, A>)
-        store<A>(to, f(load<A>(to)) + plus);
+        store<A>(to, f(load<A>(to)));
   }
   void check(Index, Index heads, Index dim) const { weights->check("Projected", heads, dim); }
 };
