@@ -21,8 +21,12 @@ template <class T = float>
 class KernelHash {
  public:
   KernelHash(View<const T, 3> a, View<const T, 3> anchors, View<const T, 2> mean)
-      : mix_(a), anchors_(anchors), mean_({a.extent(0), a.extent(2)}), squares_(mean_.shape()),
-        centre_({a.extent(0), anchors.extent(2)}), mean_square_({a.extent(0)}) {
+      : mix_(a),
+        anchors_(anchors),
+        mean_({a.extent(0), a.extent(2)}),
+        squares_(mean_.shape()),
+        centre_({a.extent(0), anchors.extent(2)}),
+        mean_square_({a.extent(0)}) {
     const Index H = a.extent(0), m = a.extent(2);
     require(anchors.extent(0) == H && anchors.extent(1) == m && mean.shape() == mean_.shape(),
             "KernelHash: a is ", a, ", anchors ", anchors, ", mean ", mean,
@@ -140,9 +144,9 @@ class KernelHash {
   }
 
   FeatureWeights<T> mix_, anchors_;
-  Tensor<T, 2> mean_, squares_;     // [H, m]
-  Tensor<double, 2> centre_;        // [H, C]
-  Tensor<double, 1> mean_square_;   // [H]
+  Tensor<T, 2> mean_, squares_;    // [H, m]
+  Tensor<double, 2> centre_;       // [H, C]
+  Tensor<double, 1> mean_square_;  // [H]
 };
 
 }  // namespace weft
