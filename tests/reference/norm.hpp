@@ -6,7 +6,7 @@
 
 /// Normalisations of one row of D channels in double precision; weight and bias are [D] or empty.
 /// Truth of layer/layer_norm, layer/rms_norm, layer/layer_norm_scaling, layer/adaptive_norm,
-/// layer/prep_bn and softmax/qk_norm.
+/// layer/prep_bn, softmax/qk_norm, and with reference/linear.hpp of linear/transnormer.
 namespace reference {
 
 using Row = std::vector<double>;

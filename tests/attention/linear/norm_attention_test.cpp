@@ -1,4 +1,5 @@
 #include "attention/linear/heads.hpp"
+#include "reference/norm.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include <weft/attention/linear/norm_attention.hpp>
@@ -18,12 +19,12 @@ std::vector<double> normalised(const std::vector<double>& heads) {
       const auto at = [&](Index h, Index e) {
         return static_cast<std::size_t>(((b * H + h) * N + i) * E + e);
       };
-      double squares = 0;
+      reference::Row row;
       for (Index h = 0; h < H; ++h)
-        for (Index e = 0; e < E; ++e) squares += heads[at(h, e)] * heads[at(h, e)];
+        for (Index e = 0; e < E; ++e) row.push_back(heads[at(h, e)]);
+      row = reference::simple_rms_norm(row, 1e-8);
       for (Index h = 0; h < H; ++h)
-        for (Index e = 0; e < E; ++e)
-          out[at(h, e)] = heads[at(h, e)] / (std::sqrt(squares / (H * E)) + 1e-8);
+        for (Index e = 0; e < E; ++e) out[at(h, e)] = row[static_cast<std::size_t>(h * E + e)];
     }
   return out;
 }

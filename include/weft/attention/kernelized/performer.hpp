@@ -33,6 +33,7 @@ struct Performer {
 
   explicit Performer(const FeatureWeights<T>& w, Order o = Order::causal, double plus = 0) noexcept
       : weights(&w), order(o), eps(plus) {}
+  explicit Performer(FeatureWeights<T>&&, Order = Order::causal, double = 0) = delete;
 };
 
 namespace detail {

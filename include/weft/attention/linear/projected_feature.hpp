@@ -99,6 +99,7 @@ struct Projected {
 
   explicit Projected(const FeatureWeights<T>& w, F function = {}) noexcept
       : weights(&w), f(function) {}
+  explicit Projected(FeatureWeights<T>&&, F = {}) = delete;  // would be gone
 
   Index size(Index) const noexcept { return weights->features(); }
   template <class A>
@@ -116,6 +117,7 @@ struct Projected {
 template <class T = float>
 struct T2R : Projected<Relu, T> {
   explicit T2R(const FeatureWeights<T>& w) noexcept : Projected<Relu, T>(w) {}
+  explicit T2R(FeatureWeights<T>&&) = delete;
 };
 static_assert(FeatureMap<T2R<>>);
 
@@ -164,6 +166,7 @@ struct Hedgehog {
   T floor = static_cast<T>(1e-12);
 
   explicit Hedgehog(const FeatureWeights<T>& w) noexcept : weights(&w) {}
+  explicit Hedgehog(FeatureWeights<T>&&) = delete;
 
   Index size(Index) const noexcept { return 2 * weights->features(); }
   template <class A>
@@ -189,6 +192,7 @@ struct JointHedgehog {
   const FeatureWeights<T>* weights;
 
   explicit JointHedgehog(const FeatureWeights<T>& w) noexcept : weights(&w) {}
+  explicit JointHedgehog(FeatureWeights<T>&&) = delete;
 
   Index size(Index) const noexcept { return 2 * weights->features(); }
   template <class A>
