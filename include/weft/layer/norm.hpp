@@ -16,10 +16,10 @@ namespace weft {
 ///   gain * ((x - centre) / spread * weight + bias)
 ///
 ///
-///   LayerNorm    centre mean(x),  spread sqrt(mean((x - mean)^2) + eps)      arXiv:1607.06450
-///   RmsNorm      centre 0,        spread sqrt(mean(x^2) + eps)               arXiv:1910.07467
-///   SimpleRmsNorm  centre 0,      spread sqrt(mean(x^2)) + eps, no weight    arXiv:2210.10340
-///   L2Norm       centre 0,        spread max(sqrt(sum(x^2) + inside), floor)
+///   LayerNorm      centre mean(x),  spread sqrt(mean((x - mean)^2) + eps)    arXiv:1607.06450
+///   RmsNorm        centre 0,        spread sqrt(mean(x^2) + eps)             arXiv:1910.07467
+///   SimpleRmsNorm  centre 0,        spread sqrt(mean(x^2)) + eps, no weight  arXiv:2210.10340
+///   L2Norm         centre 0,        spread max(sqrt(sum(x^2) + inside), floor)
 ///
 /// The variance is taken about the mean in a second pass, so that it does not cancel; the row stays
 /// in the L1 cache, and memory is read and written once. A row without variance gives b. Statistics

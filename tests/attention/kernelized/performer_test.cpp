@@ -94,6 +94,41 @@ TEST_CASE("performer: many features come near to softmax", "[kernelized]") {
   CHECK(error(4096) < error(16) / 8);  // 16 by the rate of m^(-1/2)
 }
 
+TEST_CASE("random features: pairs of features and their kernels", "[kernelized]") {
+  constexpr Index N = 6, D = 8, m = 2048;
+  const Inputs<float> in(1, 1, N, D, 1);
+  const auto w = orthogonal_projection(m, D, 5);
+  const auto weights = favor_weights<float>(w.view());
+  const auto kernel = [&](const auto& map, Index i, Index j) {
+    const auto f = features_of<float>(map, in.k.view(), true);
+    double sum = 0;
+    for (Index r = 0; r < 2 * m; ++r) sum += double{f(0, 0, i, r)} * double{f(0, 0, j, r)};
+    return sum;
+  };
+  const auto logit = [&](Index i, Index j) {
+    double dot = 0;
+    for (Index d = 0; d < D; ++d) dot += double{in.k(0, 0, i, d)} * double{in.k(0, 0, j, d)};
+    return dot / std::sqrt(double(D));
+  };
+  const TrigonometricFeatures<float> gauss{&weights, false}, fourier{&weights};
+  const HyperbolicFeatures<float> hyperbolic{&weights};
+  for (Index j = 0; j < N; ++j) {
+    // sin^2 + cos^2 = 1 for every feature.
+    CHECK(kernel(gauss, j, j) == Approx(1));
+    CHECK(kernel(fourier, j, j) == Approx(std::exp(logit(j, j))));
+    CHECK(kernel(fourier, 0, j) == Approx(std::exp(logit(0, j))).epsilon(0.05));
+    CHECK(kernel(hyperbolic, 0, j) == Approx(std::exp(logit(0, j))).epsilon(0.05));
+    CHECK(kernel(gauss, 0, j) ==
+          Approx(std::exp(logit(0, j) - logit(0, 0) / 2 - logit(j, j) / 2)).epsilon(0.05));
+  }
+  Tensor<float, 2> shift({1, 1});
+  shift(0, 0) = 2;
+  CHECK(kernel(HyperbolicFeatures<float>{&weights, shift}, 0, 1) ==
+        Approx(kernel(hyperbolic, 0, 1) * std::exp(-4.0)));
+  CHECK(kernel(TrigonometricFeatures<float>{&weights, true, shift}, 0, 1) ==
+        Approx(kernel(fourier, 0, 1) * std::exp(-4.0)));
+}
+
 TEST_CASE("performer: long queries and keys neither overflow nor vanish", "[kernelized]") {
   constexpr Index N = 20, D = 128;
   Inputs<float> in(1, 1, N, D, 8);

@@ -10,8 +10,8 @@ namespace weft {
 /// Laplace attention function, a smooth stand-in for squared ReLU (Mega: Moving Average Equipped
 /// Gated Attention, arXiv:2209.10655): the weight of a key is a function of its logit alone,
 ///
-///   w_ij = (1 + erf((s_ij - mu) / (sigma sqrt(2)))) / 2,  mu = sqrt(1 / 2), sigma = sqrt(1 / (4
-///   pi))
+///   w_ij = (1 + erf((s_ij - mu) / (sigma sqrt(2)))) / 2
+///   mu = sqrt(1 / 2), sigma = sqrt(1 / (4 pi))
 ///   out_i = sum_j w_ij v_j
 ///
 /// the distribution function of a normal variable whose value and slope at sqrt(2) are close to
