@@ -3,13 +3,23 @@
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/delta.hpp>
+#include <weft/attention/flow.hpp>
 #include <weft/attention/kernelized.hpp>
 #include <weft/attention/linear.hpp>
+#include <weft/attention/linear/dual_gated.hpp>
+#include <weft/attention/linear/focused.hpp>
+#include <weft/attention/linear/gated_unit.hpp>
+#include <weft/attention/linear/inline_attention.hpp>
+#include <weft/attention/linear/joint_attention.hpp>
+#include <weft/attention/linear/simplified.hpp>
+#include <weft/attention/linear/spectral.hpp>
 #include <weft/attention/softmax.hpp>
 #include <weft/attention/softmax/axial.hpp>
+#include <weft/attention/softmax/block_diagonal.hpp>
 #include <weft/attention/softmax/gate.hpp>
 #include <weft/attention/softmax/gated_parallel.hpp>
 #include <weft/attention/softmax/gaussian_mixture.hpp>
+#include <weft/attention/softmax/laplace.hpp>
 #include <weft/attention/softmax/lepe.hpp>
 #include <weft/attention/softmax/logit_factor.hpp>
 #include <weft/attention/softmax/manhattan.hpp>
@@ -40,9 +50,11 @@
 #include <weft/layer/embedding.hpp>
 #include <weft/layer/ffn.hpp>
 #include <weft/layer/gelu_table.hpp>
+#include <weft/layer/heads.hpp>
 #include <weft/layer/linear.hpp>
 #include <weft/layer/norm.hpp>
 #include <weft/layer/operator.hpp>
+#include <weft/layer/rep_batch_norm.hpp>
 #include <weft/layer/residual.hpp>
 #include <weft/layer/rows.hpp>
 #include <weft/position/alibi.hpp>

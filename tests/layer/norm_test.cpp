@@ -63,6 +63,8 @@ TEMPLATE_TEST_CASE("norms agree with the reference", "[layer/layer_norm][layer/r
     });
     require_reference(RmsNorm<T>{w, eps}, x,
                       [&](const Row& r) { return reference::rms_norm(r, exact_eps, weight); });
+    require_reference(SimpleRmsNorm<T>{}, x,
+                      [&](const Row& r) { return reference::simple_rms_norm(r, 1e-8); });
     require_reference(L2Norm<T>{}, x, [&](const Row& r) { return reference::l2_norm(r, 1e-12); });
   }
 }

@@ -5,8 +5,8 @@
 #include <vector>
 
 /// Normalisations of one row of D channels in double precision; weight and bias are [D] or empty.
-/// Truth of layer/layer_norm, layer/rms_norm, layer/layer_norm_scaling, layer/adaptive_norm and
-/// softmax/qk_norm.
+/// Truth of layer/layer_norm, layer/rms_norm, layer/layer_norm_scaling, layer/adaptive_norm,
+/// layer/prep_bn, softmax/qk_norm, and with reference/linear.hpp of linear/transnormer.
 namespace reference {
 
 using Row = std::vector<double>;
@@ -35,6 +35,20 @@ inline Row rms_norm(Row x, double eps, const Row& weight = {}) {
   for (double v : x) square += v * v / static_cast<double>(x.size());
   for (double& v : x) v /= std::sqrt(square + eps);
   return affine(x, weight, {});
+}
+
+/// x / (rms(x) + eps).
+inline Row simple_rms_norm(Row x, double eps) {
+  double square = 0;
+  for (double v : x) square += v * v / static_cast<double>(x.size());
+  for (double& v : x) v /= std::sqrt(square) + eps;
+  return x;
+}
+
+/// Batch normalisation of one number by running statistics, plus alpha times itself.
+inline double rep_batch_norm(double x, double gamma, double beta, double mean, double variance,
+                             double alpha) {
+  return (x - mean) / std::sqrt(variance + 1e-5) * gamma + beta + alpha * x;
 }
 
 /// x / max(|x|, floor).

@@ -146,4 +146,12 @@ inline double gelu_by_table(double x) {
   return relu - (entry(i) + (at - i) * (entry(i + 1) - entry(i)));
 }
 
+/// Softmax of logits and of so many more keys of logit 0. Truth of linear/diag_attention.
+inline std::vector<double> padded_softmax(std::vector<double> logits, double pads) {
+  double sum = pads;
+  for (double& x : logits) sum += x = std::exp(x);
+  for (double& x : logits) x /= sum;
+  return logits;
+}
+
 }  // namespace reference

@@ -112,4 +112,19 @@ class DepthwiseConv {
   Tensor<T, 1> bias_;
 };
 
+/// The convolution of H D channels whose weights [D, k, k] and bias [D], or none, are shared by H
+/// heads.
+template <class T, class A = DefaultArch>
+DepthwiseConv<T, A> shared_by_heads(View<const T, 3> weight, View<const T, 1> bias, Index heads) {
+  const Index channels = weight.extent(0);
+  Tensor<T, 3> weights({heads * channels, weight.extent(1), weight.extent(2)});
+  Tensor<T, 1> biases({heads * channels});
+  for (Index c = 0; c < heads * channels; ++c) {
+    for (Index i = 0; i < weight.extent(1); ++i)
+      for (Index j = 0; j < weight.extent(2); ++j) weights(c, i, j) = weight(c % channels, i, j);
+    if (bias.data() != nullptr) biases(c) = bias(c % channels);
+  }
+  return DepthwiseConv<T, A>(weights.view(), biases.view());
+}
+
 }  // namespace weft

@@ -16,9 +16,10 @@ namespace weft {
 ///   gain * ((x - centre) / spread * weight + bias)
 ///
 ///
-///   LayerNorm    centre mean(x),  spread sqrt(mean((x - mean)^2) + eps)      arXiv:1607.06450
-///   RmsNorm      centre 0,        spread sqrt(mean(x^2) + eps)               arXiv:1910.07467
-///   L2Norm       centre 0,        spread max(sqrt(sum(x^2) + inside), floor)
+///   LayerNorm      centre mean(x),  spread sqrt(mean((x - mean)^2) + eps)    arXiv:1607.06450
+///   RmsNorm        centre 0,        spread sqrt(mean(x^2) + eps)             arXiv:1910.07467
+///   SimpleRmsNorm  centre 0,        spread sqrt(mean(x^2)) + eps, no weight  arXiv:2210.10340
+///   L2Norm         centre 0,        spread max(sqrt(sum(x^2) + inside), floor)
 ///
 /// The variance is taken about the mean in a second pass, so that it does not cancel; the row stays
 /// in the L1 cache, and memory is read and written once. A row without variance gives b. Statistics
@@ -50,6 +51,13 @@ template <class T, class... Rest>
 RmsNorm(View<T, 1>, Rest...) -> RmsNorm<std::remove_const_t<T>>;
 
 template <class T = float>
+struct SimpleRmsNorm {
+  using value_type = T;
+  T eps = static_cast<T>(1e-8);  ///< >= 0, outside the root
+  T gain = 1;
+};
+
+template <class T = float>
 struct L2Norm {
   using value_type = T;
   T floor = static_cast<T>(1e-12);  ///< smallest spread, > 0: a row of zeros gives zeros
@@ -75,6 +83,12 @@ template <class A, class T, class S>
 RowScale<T> measure_row(const RmsNorm<T>& norm, const S* x, Index n) noexcept {
   const T mean_square = row_sum_of_squares<A>(x, n) / static_cast<T>(n);
   return {0, norm.gain / std::sqrt(mean_square + norm.eps)};
+}
+
+template <class A, class T, class S>
+RowScale<T> measure_row(const SimpleRmsNorm<T>& norm, const S* x, Index n) noexcept {
+  const T mean_square = row_sum_of_squares<A>(x, n) / static_cast<T>(n);
+  return {0, norm.gain / (std::sqrt(mean_square) + norm.eps)};
 }
 
 template <class A, class T, class S>

@@ -71,7 +71,7 @@ template <class T, class Mixer>
 std::vector<double> run_forward(const Mixer& mixer, const Inputs<T>& in,
                                 const weft::Context& ctx = weft::Context()) {
   const Poisoned<T, 4> out(in.out_shape());
-  weft::forward(mixer, in.q, in.k, in.v, out.view(), ctx);
+  forward(mixer, in.q, in.k, in.v, out.view(), ctx);
   auto values = doubles_of(out.view());
   if (!out.guards_intact()) values.clear();
   return values;

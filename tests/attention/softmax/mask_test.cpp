@@ -1,6 +1,7 @@
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/values.hpp"
+#include <weft/attention/softmax/block_diagonal.hpp>
 #include <weft/attention/softmax/mask.hpp>
 
 #include <random>
@@ -150,4 +151,8 @@ TEST_CASE("boolean masks: every broadcast, any strides", "[softmax]") {
   check_lanes<double>(turned, 37, 4);
   CHECK(contains(message_of([&] { BoolMask(whole).check(2, 3, 5, 37); }), "axis 2"));
   CHECK(contains(message_of([&] { BoolMask(whole).check(2, 3, 4, 36); }), "axis 3"));
+}
+
+TEST_CASE("masks: blocks on the diagonal", "[softmax]") {
+  for (const Index size : {1, 3, 8, 100}) check_all(BlockDiagonal{size});
 }

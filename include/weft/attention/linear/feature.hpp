@@ -85,9 +85,34 @@ void map_features(const F& feature, const FeatureRows<T>& x, Arena& arena) {
   }
 }
 
+/// to = factor x for n numbers, and nothing behind them; to may be x.
+template <class A, class T>
+void times_row(T factor, const T* x, Index n, T* to) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  const Vec<T, A> f(factor);
+  Index i = 0;
+  for (; i + W <= n; i += W) store<A>(to + i, load<A>(x + i) * f);
+  if (i < n) store_partial<A>(to + i, load_partial<A>(x + i, n - i) * f, n - i);
+}
+
+/// to = factor max(x, 0), likewise.
+template <class A, class T>
+void relu_row(T factor, const T* x, Index n, T* to) noexcept {
+  constexpr Index W = kWidth<T, A>;
+  for (Index i = 0; i < n; i += W) {
+    const Index lanes = std::min(W, n - i);
+    store_partial<A>(to + i, math::relu(load_partial<A>(x + i, lanes)) * Vec<T, A>(factor), lanes);
+  }
+}
+
 template <FeatureMap F>
 void check_feature(const F& feature, Index batch, Index heads, Index dim) {
   if constexpr (requires { feature.check(batch, heads, dim); }) feature.check(batch, heads, dim);
+}
+
+template <FeatureMap F>
+void check_feature_positions(const F& feature, Index from, Index to) {
+  if constexpr (requires { feature.check_positions(from, to); }) feature.check_positions(from, to);
 }
 
 }  // namespace detail
@@ -137,6 +162,10 @@ struct Compose {
   void check(Index batch, Index heads, Index dim) const {
     detail::check_feature(first, batch, heads, dim);
     detail::check_feature(second, batch, heads, detail::feature_count(first, dim));
+  }
+  void check_positions(Index from, Index to) const {
+    detail::check_feature_positions(first, from, to);
+    detail::check_feature_positions(second, from, to);
   }
 };
 

@@ -127,8 +127,7 @@ void run_mixer(const LinearAttention<F, D, U, Z>& mixer, const LinearProblem<T>&
   require(p.causal || (D::kind == DecayKind::none && !U::reads_state),
           "LinearAttention: a decay or the delta rule needs the causal order");
   check_feature(mixer.feature, batch, p.heads, p.dim);
-  if constexpr (requires { mixer.feature.check_positions(Index{}, Index{}); })
-    mixer.feature.check_positions(p.position, p.position + std::max(p.queries, p.keys));
+  check_feature_positions(mixer.feature, p.position, p.position + std::max(p.queries, p.keys));
   mixer.decay.check(batch, p.heads, p.queries, p.features);
   mixer.update.check(batch, p.heads, p.keys);
   run_linear<A>(p, mixer.feature, mixer.decay, mixer.update, mixer.denominator, ctx);

@@ -2,23 +2,9 @@
 
 #include <weft/attention/softmax/mixer.hpp>
 #include <weft/layer/depthwise_conv.hpp>
+#include <weft/layer/heads.hpp>
 
 namespace weft {
-
-/// Tokens of a map as heads: x [B, rows, columns, H D], channels h D .. (h + 1) D being head h,
-/// seen as [B, H, rows columns, D] in raster order. Throws unless H divides the channels and one
-/// stride leads from each token to the next, which it does in a map without gaps between its rows.
-template <class T>
-View<T, 4> heads_of_map(const View<T, 4>& x, Index heads) {
-  require(heads >= 1 && x.extent(3) % heads == 0, "heads_of_map: ", heads, " heads share ",
-          x.extent(3), " channels; the first must divide the second");
-  require(x.extent(1) <= 1 || x.stride(1) == x.extent(2) * x.stride(2),
-          "heads_of_map: the rows of ", x, " must follow one another in memory");
-  const Index channels = x.extent(3) / heads;
-  return {x.data(),
-          {x.extent(0), heads, x.extent(1) * x.extent(2), channels},
-          {x.stride(0), channels * x.stride(3), x.stride(2), x.stride(3)}};
-}
 
 /// Locally enhanced position encoding (CSWin Transformer, arXiv:2107.00652; RMT, arXiv:2309.11523):
 ///

@@ -1,0 +1,4 @@
+#pragma once
+
+/// Flow-Attention, built on the engine of linear attention.
+#include <weft/attention/flow/flow.hpp>
