@@ -2,6 +2,9 @@
 
 #include "tokens.hpp"
 #include <weft/attention/delta.hpp>
+#include <weft/attention/flow.hpp>
+#include <weft/attention/kernelized/performer.hpp>
+#include <weft/attention/kernelized/random_features.hpp>
 #include <weft/attention/linear.hpp>
 #include <weft/attention/softmax.hpp>
 
@@ -29,16 +32,19 @@ View<const float, Rank> first(const Tensor<float, Rank>& x, Index n) {
   return x.view().slice(2, 0, n);
 }
 
+/// An empty state; it does not depend on gates.
+template <class Make>
+auto linear_state(Make make) {
+  return weft::make_state(make(Tokens(1), 1),
+                          {.batch = 1, .heads = kHeads, .key_dim = kDim, .value_dim = kDim});
+}
+
 /// Mixers whose state does not grow. `make(tokens, n)` is the mixer of a piece, which holds the
 /// piece's gates.
 template <class Make>
 class LinearStream : public Stream {
  public:
-  explicit LinearStream(Make make)
-      : make_(make),
-        state_(
-            weft::make_state(make(Tokens(1), 1),
-                             {.batch = 1, .heads = kHeads, .key_dim = kDim, .value_dim = kDim})) {}
+  explicit LinearStream(Make make) : make_(make), state_(linear_state(make)) {}
 
   void feed(const Tokens& tokens, Index n, View<float, 4> out, const Context& ctx) override {
     weft::prefill(make_(tokens, n), state_, first(tokens.q, n), first(tokens.k, n),
@@ -48,7 +54,7 @@ class LinearStream : public Stream {
 
  private:
   Make make_;
-  weft::LinearState<float> state_;
+  decltype(linear_state(std::declval<Make>())) state_;
 };
 
 /// Softmax attention: its cache grows with the text, here by doubling.
@@ -89,6 +95,8 @@ struct NamedStream {
 inline std::vector<NamedStream> streams() {
   using weft::LinearAttention;
   static const auto log_gamma = weft::retention_log_decay(kHeads);
+  static const auto projection = weft::orthogonal_projection(2 * kDim, kDim, 1);
+  static const auto favor = weft::favor_weights<float>(projection.view());
   return {
       {"softmax", "causal attention with a growing cache",
        [] { return std::make_unique<SoftmaxStream>(); }},
@@ -99,6 +107,10 @@ inline std::vector<NamedStream> streams() {
                                   weft::PlusEpsilon{}};
          });
        }},
+      {"performer", "positive random features, 128 of them",
+       [] { return linear_stream([](const Tokens&, Index) { return weft::Performer{favor}; }); }},
+      {"flow", "conserved flows between tokens",
+       [] { return linear_stream([](const Tokens&, Index) { return weft::FlowAttention{}; }); }},
       {"retnet", "a fixed decay per head, queries and keys not turned",
        [] { return linear_stream([](const Tokens&, Index) { return retention(log_gamma); }); }},
       {"simple_gla", "a decay per token",
