@@ -42,7 +42,7 @@ struct Run {
 void add_step(Index keys) {
   bench::Row{.name = bench::row_name("example/generate/step/f32", {{"keys", keys}}),
              .flops = operations(1, static_cast<double>(keys)),
-             .bytes = 4.0 * kWeights + 4.0 * 4 * 2 * 64 * static_cast<double>(keys),
+             .bytes = 2.0 * kWeights + 4.0 * 4 * 2 * 64 * static_cast<double>(keys),
              .floor = Floor::read}
       .add([keys](const weft::Context& ctx) {
         auto run = std::make_shared<Run>(keys - 1);

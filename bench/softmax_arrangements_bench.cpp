@@ -3,6 +3,7 @@
 #include "support/inputs.hpp"
 #include "support/row.hpp"
 #include <weft/attention/softmax/gated_parallel.hpp>
+#include <weft/attention/softmax/parameter_tokens.hpp>
 #include <weft/attention/softmax/pooled_memory.hpp>
 #include <weft/attention/softmax/prefix.hpp>
 #include <weft/attention/softmax/styleswin.hpp>
@@ -12,6 +13,7 @@
 #include <weft/layer/cif.hpp>
 #include <weft/layer/conv_reweight.hpp>
 
+#include <memory>
 #include <string>
 
 namespace {
@@ -70,6 +72,29 @@ void add_other_keys() {
       });
 }
 
+/// Pattention to 4096 tokens as an operator; `of_plain` is its time over that of its two products.
+void add_parameters() {
+  constexpr Index N = 512, S = 4096, C = 768;
+  using Dense = weft::DenseOperator<float>;
+  bench::Row{
+      .name = bench::row_name("softmax/pattention/operator/f32", {{"N", N}, {"S", S}, {"C", C}}),
+      .flops = 4.0 * N * S * C}
+      .add([](const Context& context) {
+        const auto keys = uniform<float>({S, C}, 1), values = uniform<float>({C, S}, 2);
+        const auto x = std::make_shared<weft::Tensor<float, 2>>(uniform<float>({N, C}, 3));
+        const auto y = std::make_shared<weft::Tensor<float, 2>>(uniform<float>({N, C}, 4));
+        return bench::Versus{
+            [=, &context, layer = weft::ParameterTokens(Dense(keys.view()), Dense(values.view()))] {
+              layer.apply(x->view(), y->view(), context);
+            },
+            [=, &context, up = Dense(keys.view()), down = Dense(values.view()),
+             a = weft::Tensor<float, 2>({N, S})]() mutable {
+              up.apply(x->view(), a.view(), context);
+              down.apply(a.view(), y->view(), context);
+            }};
+      });
+}
+
 void add_windows() {
   constexpr Index side = 64, w = 8, offsets = (2 * w - 1) * (2 * w - 1);
   attention_row("styleswin_double_attention", {{"side", side}, {"w", w}}, side * side, w * w)
@@ -86,8 +111,54 @@ void add_windows() {
       });
 }
 
+/// Third-order attention of n tokens, exact and by the polynomial of degree 4.
+class Pairs {
+ public:
+  static constexpr Index kChannels = 8, kValues = 32, kDegree = 4;
+
+  Pairs(Index n, const Context& context)
+      : q_(some(n, 1, kChannels)),
+        k1_(some(n, 2, kChannels)),
+        k2_(some(n, 3, kChannels)),
+        v1_(some(n, 4, kValues)),
+        v2_(some(n, 5, kValues)),
+        out_(some(n, 6, kValues)),
+        lse_({1, kHeads, n}),
+        context_(context) {}
+
+  void exact() {
+    weft::forward_with_lse(weft::TensorAttention{}, std::as_const(q_).view(), k1_, k2_, v1_, v2_,
+                           out_, lse_, context_);
+  }
+  void operator()() {
+    weft::forward(weft::TensorPolynomial{kDegree}, std::as_const(q_).view(), k1_, k2_, v1_, v2_,
+                  out_, context_);
+  }
+
+  /// The least multiple of 4 tokens for which the polynomial takes less time.
+  void add_counters(benchmark::State& state) {
+    for (Index n = 4; n <= 256; n += 4) {
+      Pairs both(n, context_);
+      auto whole = [&] { both.exact(); };
+      both();
+      const auto [polynomial, exact] = bench::least_seconds(both, whole, 1, 9);
+      state.counters["beats_exact_from"] = static_cast<double>(n);
+      if (polynomial < exact) return;
+    }
+  }
+
+ private:
+  static weft::Tensor<float, 4> some(Index n, std::uint64_t seed, Index channels) {
+    return tokens(n, seed, kHeads, channels);
+  }
+
+  weft::Tensor<float, 4> q_, k1_, k2_, v1_, v2_, out_;
+  weft::Tensor<float, 3> lse_;
+  const Context& context_;
+};
+
 void add_pairs() {
-  constexpr Index n = 96, E = 32, degree = 4, D = 8;
+  constexpr Index n = 96;
   attention_row("tensor_attention", {{"N", n}, {"D", kDim}}, n, n * n)
       .add([](const Context& context) {
         return [&context, q = tokens(n, 1), k1 = tokens(n, 2), k2 = tokens(n, 3), v1 = tokens(n, 4),
@@ -97,20 +168,13 @@ void add_pairs() {
                                  out, lse, context);
         };
       });
-  const double features = static_cast<double>(weft::tensor_polynomial_features(D, degree));
+  const double features =
+      static_cast<double>(weft::tensor_polynomial_features(Pairs::kChannels, Pairs::kDegree));
   bench::Row row =
-      attention_row("tensor_attention_polynomial", {{"N", 1024}, {"D", D}, {"g", degree}}, 1024, 0);
-  row.flops = 3 * 2.0 * kHeads * 1024 * features * E;
-  row.add([](const Context& context) {
-    const auto some = [](std::uint64_t seed, Index channels) {
-      return tokens(1024, seed, kHeads, channels);
-    };
-    return [&context, q = some(1, D), k1 = some(2, D), k2 = some(3, D), v1 = some(4, E),
-            v2 = some(5, E), out = some(6, E)]() mutable {
-      weft::forward(weft::TensorPolynomial{degree}, std::as_const(q).view(), k1, k2, v1, v2, out,
-                    context);
-    };
-  });
+      attention_row("tensor_attention_polynomial",
+                    {{"N", 1024}, {"D", Pairs::kChannels}, {"g", Pairs::kDegree}}, 1024, 0);
+  row.flops = 3 * 2.0 * kHeads * 1024 * features * Pairs::kValues;
+  row.add([](const Context& context) { return Pairs(1024, context); });
 }
 
 void add_around() {
@@ -152,6 +216,7 @@ void add_around() {
 
 const bench::Rows rows([] {
   add_other_keys();
+  add_parameters();
   add_windows();
   add_pairs();
   add_around();

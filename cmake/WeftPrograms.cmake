@@ -23,7 +23,8 @@ function(weft_program_flags target)
     target_compile_options(${target} PRIVATE -Werror)
   endif()
   target_compile_definitions(${target} PRIVATE
-    WEFT_EXAMPLE_DATA="${PROJECT_SOURCE_DIR}/examples/data")
+    WEFT_EXAMPLE_DATA="${PROJECT_SOURCE_DIR}/examples/data"
+    WEFT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_link_libraries(${target} PRIVATE weft::weft weft::io weft::eigen)
 endfunction()
 

@@ -1,5 +1,5 @@
-/// Eigen rows: peer/eigen/gemm/... The only source that includes Eigen, so that its functions exist
-/// once, with the flags of this program.
+/// Eigen rows: peer/eigen/gemm/..., peer/eigen/kernelized/toeplitz/... The only source that
+/// includes Eigen, so that its functions exist once, with the flags of this program.
 #define EIGEN_DONT_PARALLELIZE
 #if defined(__GNUC__) && !defined(__clang__)
 // g++ 12 warns about its own intrinsics once they are inlined into Eigen's functions.
@@ -11,10 +11,15 @@
 #include "support/inputs.hpp"
 
 #include <Eigen/Core>
+#include <unsupported/Eigen/FFT>
+
+#include <complex>
+#include <vector>
 
 namespace {
 
 using bench::GemmCase;
+using bench::Index;
 using bench::Operand;
 using bench::Type;
 using bench::uniform;
@@ -46,6 +51,47 @@ void add_matrix_vector(const GemmCase& g) {
     };
   });
 }
+
+/// The Toeplitz product channel by channel: what a program writes that has one-dimensional real
+/// transforms. The spectrum of the matrix is computed beforehand, as in weft.
+class ToeplitzByChannel {
+ public:
+  ToeplitzByChannel(Index rows, Index channels)
+      : x_(uniform<float>({rows, channels})),
+        y_(uniform<float>({rows, channels})),
+        column_(static_cast<std::size_t>(2 * rows)),
+        back_(column_.size()) {
+    fft_.SetFlag(fft_.HalfSpectrum);
+    const auto kernel = uniform<float>({2 * rows}, 2);
+    std::copy_n(kernel.data(), column_.size(), column_.begin());
+    fft_.fwd(kernel_, column_);
+  }
+
+  void operator()() {
+    const Index rows = x_.extent(0);
+    for (Index c = 0; c < x_.extent(1); ++c) {
+      for (Index n = 0; n < rows; ++n) column_[static_cast<std::size_t>(n)] = x_(n, c);
+      std::fill(column_.begin() + rows, column_.end(), 0.f);
+      fft_.fwd(spectrum_, column_);
+      for (std::size_t f = 0; f < spectrum_.size(); ++f) spectrum_[f] *= kernel_[f];
+      fft_.inv(back_, spectrum_);
+      for (Index n = 0; n < rows; ++n) y_(n, c) = back_[static_cast<std::size_t>(n)];
+    }
+  }
+
+ private:
+  weft::Tensor<float, 2> x_, y_;
+  std::vector<float> column_, back_;
+  std::vector<std::complex<float>> kernel_, spectrum_;
+  Eigen::FFT<float> fft_;
+};
+
+const bench::Rows toeplitz_rows([] {
+  for (const Index N : {1024, 16384})
+    bench::Row{.name = bench::row_name("kernelized/toeplitz/multiply/f32", {{"N", N}, {"C", 64}})}
+        .by("peer/eigen")
+        .add([N] { return ToeplitzByChannel(N, 64); });
+});
 
 const bench::Rows rows([] {
   for (const GemmCase& g : bench::kGemmCases) {

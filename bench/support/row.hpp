@@ -5,6 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -28,7 +29,7 @@
 /// Inputs are made when the row runs, not before, and the first call is not timed: it takes scratch
 /// memory and page faults. Counters: `seconds` of one call; `GFLOP/s` and `bytes/s` from them;
 /// `peak`, the share of the row's floor that was reached; `scratch`, bytes of scratch memory of the
-/// context.
+/// context; and those of the row's own, such as `of_plain` (see Versus).
 ///
 /// Seconds are CPU time of this process for one thread, so that time given to other programs does
 /// not count, and wall-clock time for several.
@@ -53,7 +54,8 @@ struct Row {
 
   /// Registers the row. `prepare(context)` or `prepare()` returns a callable without arguments, one
   /// call of which is one iteration; where that has a member `flops()`, it counts instead of the
-  /// row's. `prepare` runs several times, so it must not use itself up.
+  /// row's, and a member `add_counters(state)` adds counters. `prepare` runs several times, so it
+  /// must not use itself up.
   template <class Prepare>
   void add(Prepare prepare) const;
 
@@ -86,6 +88,40 @@ double row_clock(int threads);
 void report(benchmark::State& state, const Row& row, double seconds, double floor,
             const weft::Context& context);
 
+/// The least seconds of one call of each of two, called in turn: what slows the machine down for a
+/// while slows both. `threads` says by which clock.
+template <class First, class Second>
+std::pair<double, double> least_seconds(First& first, Second& second, int threads, int rounds) {
+  const auto time = [threads](auto& call) {
+    const double start = row_clock(threads);
+    call();
+    benchmark::ClobberMemory();
+    return row_clock(threads) - start;
+  };
+  std::pair<double, double> least{time(first), time(second)};
+  for (int i = 1; i < rounds; ++i) {
+    least.first = std::min(least.first, time(first));
+    least.second = std::min(least.second, time(second));
+  }
+  return least;
+}
+
+/// What a row times, and the plain way of the same sizes that it is to be compared with: counter
+/// `of_plain`, the time of the one over that of the other.
+template <class Call, class Plain>
+struct Versus {
+  Call call;
+  Plain plain;
+
+  void operator()() { call(); }
+  void add_counters(benchmark::State& state) {
+    const auto [own, other] = least_seconds(call, plain, 1, 5);
+    state.counters["of_plain"] = own / other;
+  }
+};
+template <class Call, class Plain>
+Versus(Call, Plain) -> Versus<Call, Plain>;
+
 template <class Prepare>
 void run_row(benchmark::State& state, Row row, Prepare& prepare, const weft::Context& context) {
   auto once = [&] {
@@ -105,6 +141,7 @@ void run_row(benchmark::State& state, Row row, Prepare& prepare, const weft::Con
   }
   const double seconds = row_clock(row.threads) - start;
   report(state, row, seconds, std::max(before, floor_rate(row, context)), context);
+  if constexpr (requires { once.add_counters(state); }) once.add_counters(state);
 }
 
 template <class Prepare>

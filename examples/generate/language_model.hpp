@@ -18,8 +18,10 @@ using weft::Operator;
 inline constexpr Index kVocabulary = 256;  ///< tokens are bytes
 inline constexpr float kEps = 1e-5f;       ///< of every RMSNorm
 
-/// The multiplication by every weight of the model: change it to quantize the model.
-using Dense = weft::DenseOperator<float>;
+/// The multiplication by every weight of the model, kept as the file has it: change it to quantize
+/// the model.
+using Stored = weft::bf16;
+using Dense = weft::DenseOperator<Stored>;
 
 /// What mixes the sequence in every layer. A mixer is what the layers share (sizes, tables); each
 /// layer has its weights and each text a state per layer.
@@ -107,9 +109,10 @@ class LanguageModel {
   LanguageModel(const Weights& weights, const Sizes& sizes, Index positions)
       : sizes_(sizes),
         mixer_(sizes, positions),
-        embedding_(weights.read<weft::bf16, 2>("embed_tokens.weight", {kVocabulary, sizes.width})),
+        embedding_(
+            weights.read<Stored>("embed_tokens.weight", std::array{kVocabulary, sizes.width})),
         norm_(weights.read("norm.weight", std::array{sizes.width})),
-        head_(weights.read("embed_tokens.weight", std::array{kVocabulary, sizes.width})) {
+        head_(embedding_.view()) {
     for (Index l = 0; l < sizes.layers; ++l) {
       layers_.push_back(load_layer(weights.part("layers." + std::to_string(l))));
     }
@@ -121,10 +124,11 @@ class LanguageModel {
     if (!weights.has("mlp.gate_proj.weight")) return layer;
     const Weights mlp = weights.part("mlp");
     const std::array in{sizes_.ffn, sizes_.width}, out{sizes_.width, sizes_.ffn};
-    layer.feed_forward.emplace(FeedForward{
-        weights.read("post_attention_layernorm.weight", std::array{sizes_.width}),
-        {Dense(stack_rows(mlp.read("gate_proj.weight", in), mlp.read("up_proj.weight", in))),
-         Dense(mlp.read("down_proj.weight", out))}});
+    layer.feed_forward.emplace(
+        FeedForward{weights.read("post_attention_layernorm.weight", std::array{sizes_.width}),
+                    {Dense(stack_rows(mlp.read<Stored>("gate_proj.weight", in),
+                                      mlp.read<Stored>("up_proj.weight", in))),
+                     Dense(mlp.read<Stored>("down_proj.weight", out))}});
     return layer;
   }
 
@@ -155,7 +159,7 @@ class LanguageModel {
 
   Sizes sizes_;
   M mixer_;
-  Tensor<weft::bf16, 2> embedding_;
+  Tensor<Stored, 2> embedding_;
   Tensor<float, 1> norm_;
   Dense head_;
   std::vector<Layer> layers_;

@@ -1,5 +1,7 @@
 /// Writes text with a byte-level language model, or measures the model on a text. See options.hpp
-/// for the command line, language_model.hpp for the model, softmax_mixer.hpp for its attention.
+/// for the command line, language_model.hpp for the model, softmax_mixer.hpp and deltanet_mixer.hpp
+/// for what mixes its sequence.
+#include "deltanet_mixer.hpp"
 #include "evaluation.hpp"
 #include "options.hpp"
 #include "sampler.hpp"
@@ -62,7 +64,7 @@ void continue_text(const weft::SafetensorsFile& file, const Options& options, co
   write("\n", 1);
   std::fprintf(stderr,
                "prompt %zu bytes: %.0f tokens/s   generated %d bytes: %.0f tokens/s   "
-               "cache %td bytes\n",
+               "state %td bytes\n",
                prompt.size(), static_cast<double>(prompt.size()) / reading, options.tokens,
                options.tokens / writing, model.bytes(state));
 }
@@ -93,7 +95,9 @@ void run(const Options& options) {
   const Context ctx = options.threads == 1 ? Context() : Context(pool);
   const std::string& kind = kind_of(file);
   if (kind == "softmax") return run_model<SoftmaxMixer>(file, options, ctx);
-  weft::fail(path.string() + ": a model of kind \"" + kind + "\"; this program knows softmax");
+  if (kind == "deltanet") return run_model<DeltaNetMixer>(file, options, ctx);
+  weft::fail(path.string() + ": a model of kind \"" + kind +
+             "\"; this program knows softmax and deltanet");
 }
 
 }  // namespace

@@ -31,12 +31,12 @@ class SoftmaxMixer {
     const Weights attention = weights.part("self_attn");
     const Index inner = sizes_.heads * sizes_.head_dim;
     const auto projection = [&](const char* name, Index heads) {
-      return attention.read(name, std::array{heads * sizes_.head_dim, sizes_.width});
+      return attention.read<Stored>(name, std::array{heads * sizes_.head_dim, sizes_.width});
     };
     return {Dense(stack_rows(projection("q_proj.weight", sizes_.heads),
                              projection("k_proj.weight", sizes_.kv_heads),
                              projection("v_proj.weight", sizes_.kv_heads))),
-            Dense(attention.read("o_proj.weight", std::array{sizes_.width, inner}))};
+            Dense(attention.read<Stored>("o_proj.weight", std::array{sizes_.width, inner}))};
   }
 
   State make_state() const {

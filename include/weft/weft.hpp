@@ -2,6 +2,7 @@
 
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
 /// A program that counts compile time includes the headers it uses instead.
+#include <weft/attention/delta.hpp>
 #include <weft/attention/flow.hpp>
 #include <weft/attention/kernelized.hpp>
 #include <weft/attention/linear.hpp>
@@ -13,6 +14,7 @@
 #include <weft/attention/linear/simplified.hpp>
 #include <weft/attention/linear/spectral.hpp>
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/axial.hpp>
 #include <weft/attention/softmax/block_diagonal.hpp>
 #include <weft/attention/softmax/gate.hpp>
 #include <weft/attention/softmax/gated_parallel.hpp>
@@ -21,6 +23,7 @@
 #include <weft/attention/softmax/lepe.hpp>
 #include <weft/attention/softmax/logit_factor.hpp>
 #include <weft/attention/softmax/manhattan.hpp>
+#include <weft/attention/softmax/parameter_tokens.hpp>
 #include <weft/attention/softmax/pooled_memory.hpp>
 #include <weft/attention/softmax/positional.hpp>
 #include <weft/attention/softmax/prefix.hpp>
@@ -30,6 +33,7 @@
 #include <weft/attention/softmax/tensor_attention.hpp>
 #include <weft/attention/softmax/tensor_polynomial.hpp>
 #include <weft/attention/softmax/transformer_xl.hpp>
+#include <weft/attention/softmax/weight_factor.hpp>
 #include <weft/cache/kv_cache.hpp>
 #include <weft/cache/paged_kv.hpp>
 #include <weft/catalog.hpp>
@@ -39,6 +43,7 @@
 #include <weft/core/random.hpp>
 #include <weft/core/reduce.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/layer/causal_conv1d.hpp>
 #include <weft/layer/cif.hpp>
 #include <weft/layer/conv_reweight.hpp>
 #include <weft/layer/depthwise_conv.hpp>
@@ -61,3 +66,4 @@
 #include <weft/position/rope_frequencies.hpp>
 #include <weft/position/rope_time.hpp>
 #include <weft/position/sinusoidal.hpp>
+#include <weft/position/urpe_buckets.hpp>

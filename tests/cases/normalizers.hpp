@@ -47,6 +47,16 @@ void for_each_normalizer_case(F&& f) {
                     return reference::relu_weights(x, double(M), 2);
                   };
                 }});
+  f(SoftmaxCase{"softmax/identity", 2,
+                [](auto&) {
+                  return Softmax{kCausal, NoScore{}, IdentityWeights{Count::visible}};
+                },
+                [](auto&, Question& a) {
+                  a.options.causal = CausalMode::bottom_right;
+                  a.options.weights = of_visible([](const Values& s) {
+                    return reference::identity_weights(s, double(s.size()));
+                  });
+                }});
   f(SoftmaxCase{"softmax/sigmoid", 1,
                 [](auto& in) {
                   return Softmax{NoMask{}, AdditiveBias{in.draw_bias()},

@@ -8,10 +8,12 @@
 #include <weft/attention/softmax.hpp>
 #include <weft/attention/softmax/logit_factor.hpp>
 #include <weft/attention/softmax/rope_alibi.hpp>
+#include <weft/attention/softmax/weight_factor.hpp>
 #include <weft/layer/norm.hpp>
 #include <weft/position/alibi.hpp>
 #include <weft/position/relative_bias.hpp>
 #include <weft/position/rope.hpp>
+#include <weft/position/urpe_buckets.hpp>
 
 #include <array>
 #include <cstdint>
@@ -58,7 +60,7 @@ struct AttentionInputs {
   weft::Tensor<P, 4> bias, factor;
   weft::Tensor<std::uint8_t, 4> mask;
   weft::Tensor<P, 1> per_head, channels;
-  weft::Tensor<P, 2> table, distances;
+  weft::Tensor<P, 2> table, distances, factor_table, factor_distances;
   weft::Tensor<P, 3> gates;
 
   /// [1, Hq, N, M] numbers; some are -inf, which hides the key.
@@ -106,13 +108,28 @@ struct AttentionInputs {
     return std::as_const(per_head).view();
   }
 
-  /// The T5 bias of every distance, from a table [count, Hq] drawn here.
-  weft::RelativeBias<P> draw_relative_bias(const weft::RelativeBuckets& rule) {
-    table = even_values<P, 2>({rule.count, shape.Hq}, 14, -2, 2);
-    const Index length = std::max<Index>(shape.N + shape.M - 1, 0);
-    distances = weft::Tensor<P, 2>({shape.Hq, length});
-    weft::relative_bias(rule, table, 1 - shape.M, distances);
+  /// The number of every distance, [Hq, N + M - 1], from a table [rows, Hq].
+  template <class Buckets>
+  weft::Tensor<P, 2> by_distance(const Buckets& rule, const weft::Tensor<P, 2>& numbers) const {
+    weft::Tensor<P, 2> all({shape.Hq, std::max<Index>(shape.N + shape.M - 1, 0)});
+    weft::relative_bias(rule, numbers, 1 - shape.M, all);
+    return all;
+  }
+
+  /// The bias of every distance, from a table drawn here.
+  template <class Buckets>
+  weft::RelativeBias<P> draw_relative_bias(const Buckets& rule) {
+    table = even_values<P, 2>({rule.rows(), shape.Hq}, 14, -2, 2);
+    distances = by_distance(rule, table);
     return {std::as_const(distances).view(), shape.M - 1};
+  }
+
+  /// Factors of the weights, negative ones among them.
+  template <class Buckets>
+  weft::WeightFactor<weft::RelativeFactor<P>> draw_weight_factor(const Buckets& rule) {
+    factor_table = even_values<P, 2>({rule.rows(), shape.Hq}, 17, -1, 2);
+    factor_distances = by_distance(rule, factor_table);
+    return {weft::RelativeFactor<P>(std::as_const(factor_distances).view(), shape.M - 1)};
   }
 
   /// Harmonic distances; no table can be made of no queries or no keys.
@@ -211,6 +228,7 @@ SoftmaxCase(std::string_view, Index, MakeMixer, Ask, bool) -> SoftmaxCase<MakeMi
 
 inline const weft::Causal kCausal{weft::Align::bottom_right};
 inline constexpr weft::RelativeBuckets kBuckets{8, 20, true};
+inline constexpr weft::UrpeBuckets kUrpeBias{8, 20, 400}, kUrpeFactor{16, 60, 50};
 
 /// Calls f(row) for every row.
 template <class F>
@@ -302,6 +320,20 @@ void for_each_softmax_case(F&& f) {
                 [](auto& in, Question& a) {
                   a.options.scale = 1.0;
                   a.options.t5 = {doubles(in.table), 8, 20, true};
+                }});
+  f(SoftmaxCase{"softmax/urpe", 2,
+                [](auto& in) {
+                  return Softmax{kCausal, Chain{in.draw_relative_bias(kUrpeBias),
+                                                in.draw_weight_factor(kUrpeFactor)}};
+                },
+                [](auto& in, Question& a) {
+                  const auto s = in.shape.sizes();
+                  a.options.causal = CausalMode::bottom_right;
+                  a.options.bias = {reference::urpe(doubles(in.table), 8, 20, 400, s.N, s.M), 1,
+                                    s.Hq, s.N, s.M};
+                  a.options.weight_factor = {
+                      reference::urpe(doubles(in.factor_table), 16, 60, 50, s.N, s.M), 1, s.Hq, s.N,
+                      s.M};
                 }});
   f(SoftmaxCase{"softmax/rope", 2,
                 [](auto& in) {

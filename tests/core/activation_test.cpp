@@ -18,7 +18,7 @@ void require_function(F f, G g) {
 
 TEMPLATE_TEST_CASE("activation types call the functions of their names", "[core]", float, double) {
   using V = Vec<TestType>;
-  require_function<V>(NoActivation{}, [](V x) { return x; });
+  require_function<V>(Identity{}, [](V x) { return x; });
   require_function<V>(Relu{}, [](V x) { return math::relu(x); });
   require_function<V>(Tanh{}, [](V x) { return math::tanh(x); });
   require_function<V>(Sigmoid{}, [](V x) { return math::sigmoid(x); });

@@ -1,3 +1,4 @@
+#include "generate/deltanet_mixer.hpp"
 #include "generate/evaluation.hpp"
 #include "generate/options.hpp"
 #include "generate/sampler.hpp"
@@ -15,18 +16,32 @@ using weft::SafetensorsFile;
 
 namespace {
 
-using Model = LanguageModel<SoftmaxMixer>;
 using Bytes = std::vector<std::uint8_t>;
 
-constexpr const char* kModel = WEFT_EXAMPLE_DATA "/softmax.safetensors";
-constexpr const char* kGolden = WEFT_TEST_DATA "/model/lm_softmax.safetensors";
+/// The models, and what is known of them.
+struct SoftmaxLm {
+  using Model = LanguageModel<SoftmaxMixer>;
+  static constexpr const char* file = WEFT_EXAMPLE_DATA "/softmax.safetensors";
+  static constexpr const char* golden = WEFT_TEST_DATA "/model/lm_softmax.safetensors";
+  static constexpr double bits_per_byte = 1.673128;
+  static constexpr Index state_floats = 4 * 2 * 256 * (32 + 32);  // layers, heads, positions
+};
+struct DeltaNetLm {
+  using Model = LanguageModel<DeltaNetMixer>;
+  static constexpr const char* file = WEFT_EXAMPLE_DATA "/deltanet.safetensors";
+  static constexpr const char* golden = WEFT_TEST_DATA "/model/lm_deltanet.safetensors";
+  static constexpr double bits_per_byte = 1.716461;
+  static constexpr Index state_floats = 4 * (4 * 32 * 32 + 3 * 3 * 128);  // memory, conv inputs
+};
+
 constexpr const char* kText = WEFT_TEST_DATA "/model/kjv_valid_8193.txt";
 
 /// Logits are up to 20 and go through products of depth 128 to 352 in eight blocks, in fp32.
 constexpr double kTolerance = 1e-5;
 
-const Model& model() {
-  static const Model loaded(SafetensorsFile(kModel), 256);
+template <class Lm>
+const typename Lm::Model& model() {
+  static const typename Lm::Model loaded(SafetensorsFile(Lm::file), 256);
   return loaded;
 }
 
@@ -40,19 +55,20 @@ Bytes bytes_of(const SafetensorsFile& file, const char* tensor) {
 }
 
 /// Logits of all bytes, read in pieces of the given sizes; pieces of one byte are steps.
+template <class Lm>
 Tensor<float, 2> logits_in_pieces(const Bytes& text, std::initializer_list<Index> pieces,
                                   const Context& ctx = Context{}) {
   Tensor<float, 2> logits({static_cast<Index>(text.size()), kVocabulary});
-  auto state = model().make_state();
+  auto state = model<Lm>().make_state();
   Index at = 0;
   for (Index piece : pieces) {
     const auto out = logits.view().slice(0, at, piece);
     const auto in =
         std::span(text).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(piece));
     if (piece == 1) {
-      model().step(state, in[0], out, ctx);
+      model<Lm>().step(state, in[0], out, ctx);
     } else {
-      model().prefill(state, in, out, ctx);
+      model<Lm>().prefill(state, in, out, ctx);
     }
     at += piece;
   }
@@ -75,29 +91,31 @@ std::string complaint_about(std::vector<const char*> arguments) {
 template <class Change>
 std::string trouble_with(Change change) {
   const TemporaryFolder folder;
-  const SafetensorsFile original(kModel);
+  const SafetensorsFile original(SoftmaxLm::file);
   weft::SafetensorsWriter writer;
   change(original, writer);
   writer.save(folder / "model.safetensors");
-  return message_of([&] { Model(SafetensorsFile(folder / "model.safetensors"), 8); });
+  return message_of([&] { SoftmaxLm::Model(SafetensorsFile(folder / "model.safetensors"), 8); });
 }
 
 }  // namespace
 
-TEST_CASE("generate: logits agree with the golden ones", "[examples][golden]") {
-  const SafetensorsFile golden(kGolden);
+TEMPLATE_TEST_CASE("generate: logits agree with the golden ones", "[examples][golden]", SoftmaxLm,
+                   DeltaNetLm) {
+  const SafetensorsFile golden(TestType::golden);
   const Bytes tokens = bytes_of(golden, "tokens");
   const auto expected = golden.read<double, 2>("logits");
-  const auto logits = logits_in_pieces(tokens, {static_cast<Index>(tokens.size())});
+  const auto logits = logits_in_pieces<TestType>(tokens, {static_cast<Index>(tokens.size())});
   REQUIRE(largest_error(doubles_of(logits.view()), doubles_of(expected.view())) < kTolerance);
 }
 
-TEST_CASE("generate: prefill in any split and steps give the same logits", "[examples]") {
-  const Bytes tokens = bytes_of(SafetensorsFile(kGolden), "tokens");
+TEMPLATE_TEST_CASE("generate: prefill in any split and steps give the same logits", "[examples]",
+                   SoftmaxLm, DeltaNetLm) {
+  const Bytes tokens = bytes_of(SafetensorsFile(TestType::golden), "tokens");
   const Bytes text(tokens.begin(), tokens.begin() + 40);
-  const auto whole = doubles_of(logits_in_pieces(text, {40}).view());
+  const auto whole = doubles_of(logits_in_pieces<TestType>(text, {40}).view());
   const auto require_same = [&](std::initializer_list<Index> pieces) {
-    const auto logits = logits_in_pieces(text, pieces);
+    const auto logits = logits_in_pieces<TestType>(text, pieces);
     REQUIRE(largest_error(doubles_of(logits.view()), whole) < kTolerance);
   };
   require_same({20, 20});
@@ -108,77 +126,82 @@ TEST_CASE("generate: prefill in any split and steps give the same logits", "[exa
                 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1});
 }
 
-TEST_CASE("generate: the last row alone is the last row of all", "[examples]") {
-  const Bytes tokens = bytes_of(SafetensorsFile(kGolden), "tokens");
-  const auto all = logits_in_pieces(tokens, {static_cast<Index>(tokens.size())});
+TEMPLATE_TEST_CASE("generate: the last row alone is the last row of all", "[examples]", SoftmaxLm,
+                   DeltaNetLm) {
+  const Bytes tokens = bytes_of(SafetensorsFile(TestType::golden), "tokens");
+  const auto all = logits_in_pieces<TestType>(tokens, {static_cast<Index>(tokens.size())});
   Tensor<float, 2> last({1, kVocabulary});
-  auto state = model().make_state();
-  model().prefill(state, tokens, last, Context{});
+  auto state = model<TestType>().make_state();
+  model<TestType>().prefill(state, tokens, last, Context{});
   REQUIRE(largest_error(doubles_of(last.view().select(0, 0)),
                         doubles_of(all.view().select(0, all.extent(0) - 1))) < kTolerance);
 }
 
-TEST_CASE("generate: the greedy continuation is the golden one", "[examples][golden]") {
-  const SafetensorsFile golden(kGolden);
+TEMPLATE_TEST_CASE("generate: the greedy continuation is the golden one", "[examples][golden]",
+                   SoftmaxLm, DeltaNetLm) {
+  const SafetensorsFile golden(TestType::golden);
   const Bytes prompt = bytes_of(golden, "prompt"), expected = bytes_of(golden, "greedy");
   Sampler sampler(0, 0, 1);
   Tensor<float, 2> logits({1, kVocabulary});
-  auto state = model().make_state();
+  auto state = model<TestType>().make_state();
   const Context ctx;
-  model().prefill(state, prompt, logits, ctx);
+  model<TestType>().prefill(state, prompt, logits, ctx);
   Bytes text;
   while (text.size() < expected.size()) {
     text.push_back(sampler(logits.view().select(0, 0)));
-    model().step(state, text.back(), logits, ctx);
+    model<TestType>().step(state, text.back(), logits, ctx);
   }
   REQUIRE(std::string(text.begin(), text.end()) == std::string(expected.begin(), expected.end()));
 }
 
-TEST_CASE("generate: bits per byte", "[examples][golden]") {
+TEMPLATE_TEST_CASE("generate: bits per byte", "[examples][golden]", SoftmaxLm, DeltaNetLm) {
   const std::string contents = contents_of(kText);
   const Bytes text(contents.begin(), contents.end());
   REQUIRE(text.size() == 8193);
-  const BitsPerByte whole = bits_per_byte(model(), std::span(text), Options{}.limit, Context{});
+  const BitsPerByte whole =
+      bits_per_byte(model<TestType>(), std::span(text), Options{}.limit, Context{});
   REQUIRE(whole.targets == 8192);
-  REQUIRE(whole.bits == Approx(1.673128).margin(2e-6));  // as many digits as are published
+  REQUIRE(whole.bits ==
+          Approx(TestType::bits_per_byte).margin(2e-6));  // as many digits as are published
 
-  const BitsPerByte part = bits_per_byte(model(), std::span(text), 300, Context{});
+  const BitsPerByte part = bits_per_byte(model<TestType>(), std::span(text), 300, Context{});
   REQUIRE(part.targets == 300);
   REQUIRE(part.bits ==
-          Approx(bits_per_byte(model(), std::span(text).first(301), 0, Context{}).bits));
-  REQUIRE(
-      contains(message_of([&] { bits_per_byte(model(), std::span(text).first(1), 0, Context{}); }),
-               "nothing to predict"));
+          Approx(bits_per_byte(model<TestType>(), std::span(text).first(301), 0, Context{}).bits));
+  REQUIRE(contains(
+      message_of([&] { bits_per_byte(model<TestType>(), std::span(text).first(1), 0, Context{}); }),
+      "nothing to predict"));
 }
 
-TEST_CASE("generate: threads change no bit", "[examples]") {
-  const Bytes tokens = bytes_of(SafetensorsFile(kGolden), "tokens");
+TEMPLATE_TEST_CASE("generate: threads change no bit", "[examples]", SoftmaxLm, DeltaNetLm) {
+  const Bytes tokens = bytes_of(SafetensorsFile(TestType::golden), "tokens");
   weft::ThreadPool pool(3);
   const Context threads(pool);
-  const auto one = logits_in_pieces(tokens, {90, 1, 1, 1, 1, 1, 1, 1});
-  const auto three = logits_in_pieces(tokens, {90, 1, 1, 1, 1, 1, 1, 1}, threads);
+  const auto one = logits_in_pieces<TestType>(tokens, {90, 1, 1, 1, 1, 1, 1, 1});
+  const auto three = logits_in_pieces<TestType>(tokens, {90, 1, 1, 1, 1, 1, 1, 1}, threads);
   REQUIRE(doubles_of(one.view()) == doubles_of(three.view()));
 }
 
-TEST_CASE("generate: a step takes no new memory", "[examples]") {
+TEMPLATE_TEST_CASE("generate: a step takes no new memory", "[examples]", SoftmaxLm, DeltaNetLm) {
   const Context ctx;
-  auto state = model().make_state();
-  const Index held = model().bytes(state);
-  REQUIRE(held == 4 * 2 * 256 * (32 + 32) * Index{sizeof(float)});  // layers, heads, positions
+  auto state = model<TestType>().make_state();
+  const Index held = model<TestType>().bytes(state);
+  REQUIRE(held == TestType::state_floats * Index{sizeof(float)});
   Tensor<float, 2> logits({1, kVocabulary});
-  model().step(state, 'I', logits, ctx);
+  model<TestType>().step(state, 'I', logits, ctx);
   const Index scratch = ctx.scratch_bytes();
-  for (int t = 0; t < 100; ++t) model().step(state, 'n', logits, ctx);
+  for (int t = 0; t < 100; ++t) model<TestType>().step(state, 'n', logits, ctx);
   REQUIRE(ctx.scratch_bytes() == scratch);
-  REQUIRE(model().bytes(state) == held);
+  REQUIRE(model<TestType>().bytes(state) == held);
 }
 
 TEST_CASE("generate: a text longer than the cache is refused", "[examples][errors]") {
-  auto state = model().make_state();
+  auto state = model<SoftmaxLm>().make_state();
   const Bytes text(257, 'a');
   Tensor<float, 2> logits({1, kVocabulary});
-  REQUIRE(message_of([&] { model().prefill(state, text, logits, Context{}); }) != "");
-  REQUIRE(contains(message_of([&] { model().prefill(state, {}, logits, Context{}); }), "empty"));
+  REQUIRE(message_of([&] { model<SoftmaxLm>().prefill(state, text, logits, Context{}); }) != "");
+  REQUIRE(contains(message_of([&] { model<SoftmaxLm>().prefill(state, {}, logits, Context{}); }),
+                   "empty"));
 }
 
 TEST_CASE("generate: the sampler follows temperature and top-k", "[examples]") {

@@ -64,6 +64,30 @@ void run_positional(const SafetensorsFile& file, Report& report) {
 
 // --- Transformer-XL
 
+/// The position scores of the mixer, [B, H, N, M], 0 where hidden: keys of zero leave nothing else
+/// in the logits, and values that name their keys show the weights. The logarithms of those are the
+/// logits up to a number per row, which the expected scores of key 0 supply.
+template <class T>
+Tensor<T, 4> position_scores(const TransformerXl<T>& mixer, const Tensor<T, 4>& q,
+                             const Tensor<double, 4>& expected) {
+  const Index B = q.extent(0), H = q.extent(1), N = q.extent(2), M = expected.extent(3);
+  const Tensor<T, 4> zeros({B, H, M, q.extent(3)});
+  Tensor<T, 4> names({B, H, M, M}), scores(expected.shape());
+  for (Index i = 0; i < B * H * M; ++i) names.data()[i * M + i % M] = 1;
+  forward(mixer, q, zeros, names, scores);
+  const double scale = scale_or_default(mixer.scale, q.extent(3));
+  for (Index row = 0; row < B * H * N; ++row) {
+    T* at = scores.data() + row * M;
+    const double first = static_cast<double>(at[0]);
+    for (Index j = 0; j < M; ++j) {
+      const double ratio = static_cast<double>(at[j]) / first;
+      at[j] =
+          ratio == 0 ? T(0) : static_cast<T>(expected.data()[row * M] + std::log(ratio) / scale);
+    }
+  }
+  return scores;
+}
+
 template <class T>
 void run_xl_case(Case& c, const SafetensorsFile& file, const std::string& name) {
   const Inputs<T> in(file, name);
@@ -76,8 +100,11 @@ void run_xl_case(Case& c, const SafetensorsFile& file, const std::string& name) 
     gemm(sinusoids, w_r.view().select(0, h).transpose(0, 1), r.view().select(0, h));
   c.compare("r", r, file.read<double, 3>(name + ".r"));
   auto out = unwritten<T, 4>({in.q.extent(0), H, in.q.extent(2), in.v.extent(3)});
-  forward(TransformerXl<T>{r.view(), u.view(), v_bias.view()}, in.q, in.k, in.v, out);
+  const TransformerXl<T> mixer{r.view(), u.view(), v_bias.view()};
+  forward(mixer, in.q, in.k, in.v, out);
   c.compare("out", out, file.read<double, 4>(name + ".out"));
+  const auto scores = file.read<double, 4>(name + ".BD_masked");
+  c.compare("BD_masked", position_scores(mixer, in.q, scores), scores);
 }
 
 void run_xl(const SafetensorsFile& file, Report& report) {
@@ -274,6 +301,24 @@ Tensor<T, Rank> rounded(const Tensor<double, Rank>& x) {
   return out;
 }
 
+/// The integral after each frame and before the threshold is taken off, [B, frames]. The frames are
+/// fed one by one, as a stream would bring them.
+template <class T>
+Tensor<double, 2> integrals(const Tensor<T, 3>& hidden, const Tensor<double, 2>& alpha) {
+  Tensor<double, 2> fires(alpha.shape());
+  Tensor<T, 2> token({1, hidden.extent(2)});
+  for (Index b = 0; b < alpha.extent(0); ++b) {
+    CifState<T> state(hidden.extent(2));
+    for (Index t = 0; t < alpha.extent(1); ++t) {
+      const bool exists = t < hidden.extent(1);  // the frame of the tail is not there: zeros
+      const auto h = hidden.view().select(0, b).slice(0, exists ? t : 0, exists ? 1 : 0);
+      const Index fired = cif_fire<T>(state, h, alpha.view().select(0, b).slice(0, t, 1), token);
+      fires(b, t) = state.integral + static_cast<double>(fired);
+    }
+  }
+  return fires;
+}
+
 /// Everything that firing leaves behind for one sequence.
 template <class T>
 void check_firing(Case& c, const SafetensorsFile& file, const std::string& name,
@@ -324,6 +369,7 @@ void run_cif_case(Case& c, const SafetensorsFile& file, const std::string& name)
   const double tail = params(4);
   if (tail > 0) alpha = cif_with_tail(alpha.view(), lens.view(), tail);
   c.compare("alpha", rounded<T>(alpha), file.read<double, 2>(name + ".alpha"));
+  c.compare("fires", rounded<T>(integrals(hidden, alpha)), file.read<double, 2>(name + ".fires"));
   check_firing(c, file, name, hidden, alpha, tail > 0);
 }
 

@@ -86,7 +86,7 @@ void run_inline_case(Case& c, const SafetensorsFile& file, const std::string& na
     forward(InLine{f}, by_head(in.q.view()), by_head(in.k.view()), by_head(in.v.view()),
             by_head(out.view()));
   };
-  run(Elementwise<InLineKernel>{{kernel}});
+  run(InLineKernel{kernel});
   const auto x = file.read<T, 3>(name + ".x");
   const auto w1 = file.read<T, 3>(name + ".res0.weight"),
              w2 = file.read<T, 3>(name + ".res2.weight");

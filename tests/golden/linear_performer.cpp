@@ -29,7 +29,7 @@ void run_favor_case(Case& c, const SafetensorsFile& file, const std::string& nam
   };
   forward(Performer{weights, order, eps}, in.q, in.k, in.v, out);
   compare(".out");
-  forward(quotient<T>(Elementwise<PlusConstant<>>{}, order), in.q, in.k, in.v, out);
+  forward(quotient<T>(PlusConstant<>{}, order), in.q, in.k, in.v, out);
   compare(".relu_noproj_out");
   forward(quotient<T>(Projected<PlusConstant<>, T>(weights), order), in.q, in.k, in.v, out);
   compare(".relu_proj_normalized_out");

@@ -1,11 +1,13 @@
 #include "golden/attention.hpp"
 #include "golden/registry.hpp"
 #include <weft/attention/softmax.hpp>
+#include <weft/attention/softmax/weight_factor.hpp>
 #include <weft/position/alibi.hpp>
 #include <weft/position/relative_bias.hpp>
 #include <weft/position/rope.hpp>
+#include <weft/position/urpe_buckets.hpp>
 
-// softmax/alibi, softmax/t5_bias, softmax/rope
+// softmax/alibi, softmax/t5_bias, softmax/urpe, softmax/rope
 
 namespace golden {
 namespace {
@@ -82,6 +84,50 @@ void run_t5(const SafetensorsFile& file, Report& report) {
   }
 }
 
+// --- URPE
+
+/// The rule of the file's tables; `count` of them and the largest distance differ by case.
+UrpeBuckets urpe_rule(Index count) { return {count, 128, 256}; }
+
+template <class T>
+void run_urpe_case(Case& c, const SafetensorsFile& file, const std::string& name) {
+  const Inputs<T> in(file, name);
+  const auto bucket = file.read<std::int32_t, 2>(name + ".bucket");
+  const auto bias_table = file.read<T, 2>(name + ".B_table");
+  const auto factor_table = file.read<T, 2>(name + ".C_table");
+  const UrpeBuckets rule = urpe_rule(bias_table.extent(0) - 1);
+  const Index N = in.q.extent(2), M = in.k.extent(2);
+  for (Index i = 0; i < N; ++i)
+    for (Index j = 0; j < M; ++j) c.require("bucket", relative_bucket(rule, j - i) == bucket(i, j));
+  Tensor<T, 2> bias({bias_table.extent(1), N + M - 1}), factor(bias.shape());
+  relative_bias(rule, bias_table, 1 - M, bias);
+  relative_bias(rule, factor_table, 1 - M, factor);
+  const Window mask{-1, is_causal(file, name) ? 0 : -1};
+  const Chain score{RelativeBias<T>(bias.view(), M - 1),
+                    WeightFactor{RelativeFactor<T>(factor.view(), M - 1)}};
+  auto out = unwritten<T, 4>({in.q.extent(0), in.q.extent(1), N, in.v.extent(3)});
+  forward(Softmax{mask, score}, in.q, in.k, in.v, out);
+  c.compare("out", out, file.read<double, 4>(name + ".out"));
+}
+
+/// One row or column of the file's table of buckets: distances of one sign.
+void run_urpe_buckets(const SafetensorsFile& file, Report& report, const char* tensor, Index sign) {
+  report.run(tensor, [&](Case& c) {
+    const auto expected = file.read<std::int32_t, 1>(tensor);
+    for (Index d = 0; d < expected.extent(0); ++d)
+      c.require("bucket of " + std::to_string(sign * d),
+                relative_bucket(urpe_rule(32), sign * d) == expected(d));
+  });
+}
+
+void run_urpe(const SafetensorsFile& file, Report& report) {
+  run_cases(file, report, [&](auto type, Case& c, const std::string& name) {
+    run_urpe_case<decltype(type)>(c, file, name);
+  });
+  run_urpe_buckets(file, report, "bucket_row0_L256_nb32_md128", 1);
+  run_urpe_buckets(file, report, "bucket_col0_L256_nb32_md128", -1);
+}
+
 // --- RoPE
 
 /// The number behind a key in a description: "s=4", "base1e4" and "base 5e5" all count.
@@ -148,6 +194,7 @@ void run_rope(const SafetensorsFile& file, Report& report) {
 constexpr Mechanism kMechanisms[] = {
     {"softmax/alibi", run_alibi},
     {"softmax/t5_bias", run_t5},
+    {"softmax/urpe", run_urpe},
     {"softmax/rope", run_rope},
 };
 

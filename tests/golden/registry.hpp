@@ -25,6 +25,15 @@ std::span<const Mechanism> gate_mechanisms();
 std::span<const Mechanism> rotation_mechanisms();
 std::span<const Mechanism> grid_mechanisms();
 std::span<const Mechanism> arrangement_mechanisms();
+std::span<const Mechanism> recurrent_mechanisms();
+std::span<const Mechanism> delta_layer_mechanisms();
+std::span<const Mechanism> atlas_mechanisms();
+std::span<const Mechanism> mom_mechanisms();
+std::span<const Mechanism> kernelized_mechanisms();
+std::span<const Mechanism> low_rank_mechanisms();
+std::span<const Mechanism> informer_mechanisms();
+std::span<const Mechanism> combiner_mechanisms();
+std::span<const Mechanism> construction_mechanisms();
 std::span<const Mechanism> linear_map_mechanisms();
 std::span<const Mechanism> linear_image_mechanisms();
 std::span<const Mechanism> linear_norm_mechanisms();
@@ -35,12 +44,31 @@ std::span<const Mechanism> linear_gate_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
-  for (const auto list :
-       {softmax_mechanisms(), partial_mechanisms(), position_mechanisms(), norm_mechanisms(),
-        normalizer_mechanisms(), gate_mechanisms(), rotation_mechanisms(), grid_mechanisms(),
-        arrangement_mechanisms(), linear_map_mechanisms(), linear_image_mechanisms(),
-        linear_norm_mechanisms(), linear_flow_mechanisms(), linear_performer_mechanisms(),
-        linear_hash_mechanisms(), linear_gate_mechanisms()}) {
+  for (const auto list : {softmax_mechanisms(),
+                          partial_mechanisms(),
+                          position_mechanisms(),
+                          norm_mechanisms(),
+                          normalizer_mechanisms(),
+                          gate_mechanisms(),
+                          rotation_mechanisms(),
+                          grid_mechanisms(),
+                          arrangement_mechanisms(),
+                          recurrent_mechanisms(),
+                          delta_layer_mechanisms(),
+                          atlas_mechanisms(),
+                          mom_mechanisms(),
+                          kernelized_mechanisms(),
+                          low_rank_mechanisms(),
+                          informer_mechanisms(),
+                          combiner_mechanisms(),
+                          construction_mechanisms(),
+                          linear_map_mechanisms(),
+                          linear_image_mechanisms(),
+                          linear_norm_mechanisms(),
+                          linear_flow_mechanisms(),
+                          linear_performer_mechanisms(),
+                          linear_hash_mechanisms(),
+                          linear_gate_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

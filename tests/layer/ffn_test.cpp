@@ -81,7 +81,7 @@ TEST_CASE("feed-forward layers agree with the reference", "[layer][layer/swiglu]
       require_gated<GeluErf>(w, x, reference::gelu);
       require_gated<Relu>(w, x, reference::relu);
       require_gated<Sigmoid>(w, x, reference::sigmoid);
-      require_gated<NoActivation>(w, x, reference::identity);
+      require_gated<Identity>(w, x, reference::identity);
     }
 }
 

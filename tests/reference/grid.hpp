@@ -7,7 +7,7 @@
 
 /// Scores and convolutions over tokens on a grid, token i at y = i / columns, x = i % columns, in
 /// double precision and plain loops: truth of softmax/gaussian_mixture_mask, softmax/rmt_masa,
-/// softmax/lepe, softmax/cpe.
+/// softmax/rmt_decay, softmax/lepe, softmax/cpe.
 namespace reference {
 
 struct Grid {

@@ -9,7 +9,7 @@
 /// Weights of attention that is not softmax, in double precision and plain loops. Each takes the
 /// visible logits s of one row.
 ///
-/// Truth of softmax/relu, softmax/squared_relu, softmax/sigmoid, softmax/power,
+/// Truth of softmax/relu, softmax/squared_relu, softmax/identity, softmax/sigmoid, softmax/power,
 /// softmax/stable_power, softmax/clipped, softmax/pattention, and of softmax/gated,
 /// softmax/kmeans, softmax/categorical, layer/gelu_table. (softmax/top_k: softmax.hpp.)
 namespace reference {
@@ -19,6 +19,12 @@ using Values = std::vector<double>;
 /// relu(s / n)^p
 inline Values relu_weights(Values s, double n, int p) {
   for (double& x : s) x = std::pow(std::max(x / n, 0.0), p);
+  return s;
+}
+
+/// s / n
+inline Values identity_weights(Values s, double n) {
+  for (double& x : s) x /= n;
   return s;
 }
 

@@ -16,7 +16,7 @@
 ///   s_ij *= factor_ij
 ///   s_ij += bias_ij - slope_h |i + (M - N) - j| + table[bucket(j - i - (M - N))][h]
 ///   LSE_i = ln sum_{visible j} exp(s_ij)
-///   out_i = sum_{visible j} exp(s_ij - LSE_i) v_j
+///   out_i = sum_{visible j} exp(s_ij - LSE_i) c_ij v_j              c = 1, or a factor of weights
 /// A row that sees no key gives out 0 and LSE -inf.
 ///
 /// Truth of softmax/full, softmax/causal, softmax/causal_top_left, softmax/grouped_query,
@@ -63,6 +63,7 @@ struct AttentionOptions {
   std::size_t sink_tokens = 0;       ///< first keys, visible in spite of the window
   std::optional<Broadcast<double>> factor;
   std::optional<Broadcast<double>> bias;
+  std::optional<Broadcast<double>> weight_factor;
   std::optional<Broadcast<std::uint8_t>> mask;  ///< 1: visible
   Values logit_sinks;                           ///< [Hq], or empty: extra logit with value 0
   Values alibi_slopes;                          ///< [Hq], or empty
@@ -205,7 +206,8 @@ inline void attention_row(const AttentionSizes& s, const AttentionOptions& o, co
   if (o.weights) return weighted_row(o, x, v, s.E, out);
   for (std::size_t j = 0; j < s.M; ++j) {
     if (x[j] == minus_infinity) continue;
-    const double weight = std::exp(x[j] - lse_with_sink);
+    double weight = std::exp(x[j] - lse_with_sink);
+    if (o.weight_factor) weight *= o.weight_factor->at(b, h, i, j);
     for (std::size_t e = 0; e < s.E; ++e) out[e] += weight * v[j * s.E + e];
   }
 }

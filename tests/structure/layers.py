@@ -21,11 +21,11 @@ TOP = {"weft.hpp": 2, "catalog.hpp": 2}  # files of no folder, and the highest f
 
 # Families that hand their work to another family's engine: block masks, permutations and the local
 # half of joint mixers to softmax; feature maps, deltas, flows and state spaces to the linear
-# recurrence.
+# recurrence; landmarks, projections and latents are softmax attention of few keys.
 BUILT_ON = {
     "linear": {"softmax"},
     "sparse": {"softmax"},
-    "kernelized": {"linear"},
+    "kernelized": {"linear", "softmax"},
     "flow": {"linear"},
     "delta": {"linear"},
     "ssm": {"linear"},

@@ -11,7 +11,7 @@ template <class T, class F>
 weft::Tensor<T, 4> features_of(const F& map, const weft::View<const T, 4>& x, bool keys) {
   using weft::Index;
   constexpr Index W = weft::kWidth<T>;
-  const Index N = x.extent(2), D = x.extent(3), features = map.size(D);
+  const Index N = x.extent(2), D = x.extent(3), features = weft::detail::feature_count(map, D);
   const Index ld = weft::round_up(D, W), to_ld = weft::round_up(features, W);
   weft::Tensor<T, 4> out({x.extent(0), x.extent(1), N, features});
   weft::Arena arena;
@@ -22,8 +22,9 @@ weft::Tensor<T, 4> features_of(const F& map, const weft::View<const T, 4>& x, bo
       for (Index i = 0; i < N; ++i)
         for (Index d = 0; d < D; ++d) from(i, d) = x(b, h, i, d);
       const weft::Arena::Frame frame(arena);
-      map.template map<weft::DefaultArch>(
-          weft::FeatureRows<T>{from.data(), ld, to.data(), to_ld, N, D, b, h, 0, 0, keys}, arena);
+      weft::detail::map_features<weft::DefaultArch>(
+          map, weft::FeatureRows<T>{from.data(), ld, to.data(), to_ld, N, D, b, h, 0, 0, keys},
+          arena);
       for (Index i = 0; i < N; ++i)
         for (Index f = 0; f < features; ++f) out(b, h, i, f) = to(i, f);
     }

@@ -7,7 +7,7 @@
 /// and errors are those of the functions in core/math.hpp.
 namespace weft {
 
-struct NoActivation {
+struct Identity {
   template <class V>
   V operator()(V x) const noexcept {
     return x;
@@ -25,6 +25,24 @@ struct Tanh {
   template <class V>
   V operator()(V x) const noexcept {
     return math::tanh(x);
+  }
+};
+
+/// x for x > 0, else exp(x) - 1.
+struct Elu {
+  template <class V>
+  V operator()(V x) const noexcept {
+    const V zero(0);
+    return xsimd::select(x > zero, x, math::exp(xsimd::select(x > zero, zero, x)) - V(1));
+  }
+};
+
+/// Elu + 1 > 0, without the rounding of Elu near -1.
+struct EluPlusOne {
+  template <class V>
+  V operator()(V x) const noexcept {
+    const V zero(0);
+    return xsimd::select(x > zero, x + V(1), math::exp(xsimd::select(x > zero, zero, x)));
   }
 };
 

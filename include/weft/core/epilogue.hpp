@@ -96,7 +96,7 @@ static_assert(Epilogue<AddResidual<float>> && Epilogue<AddResidual<double>, doub
 
 /// C = factor acc.
 struct Scale {
-  float factor;
+  double factor;
 
   template <class V>
   V operator()(V acc, Index, Index, Index) const noexcept {

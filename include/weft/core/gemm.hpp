@@ -99,13 +99,14 @@ void gemm(const LA& left, const PackedMatrix<T, A>& b, LC&& out, const E& epilog
   const auto a = view_of(left);
   const auto c = view_of(out);
   using SA = typename decltype(a)::value_type;
-  using Kernel = typename PackedMatrix<T, A>::Kernel;
+  using Packed = PackedMatrix<T, A>;
+  using Kernel = typename Packed::template KernelFor<SA>;
   static_assert(Epilogue<E, typename Kernel::Sum, A>,
                 "gemm: the epilogue is no function of a register of the sums");
   detail::check_gemm<SA>(a, b.depth(), b.cols(), c, epilogue);
   if (c.empty()) return;
   if (a.extent(0) == 1) return detail::panel_gemv<Kernel, SA>(a, b.data(), c, epilogue, ctx);
-  if constexpr (std::is_same_v<T, bf16>)
+  if constexpr (std::is_same_v<Kernel, detail::PairKernel<A>>)
     detail::with_bf16_kernel<A>(
         [&]<class K>(const K&) { detail::multiply_packed<K, SA>(a, b.data(), c, epilogue, ctx); });
   else

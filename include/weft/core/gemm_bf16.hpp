@@ -3,12 +3,12 @@
 #include <weft/core/gemm_kernel.hpp>
 #include <weft/core/tile_bf16.hpp>
 
-/// The kernels of gemm_kernel.hpp whose operands are packed as pairs of bf16: PairKernel on
-/// vectors, TileKernel on AMX. They share the panels, so that B can be packed before it is known
-/// which runs.
+/// The kernels of gemm_kernel.hpp whose B is packed as pairs of bf16: PairKernel on vectors and
+/// TileKernel on AMX, for an A of bf16; WidenKernel for an A of floats. They share the panels, so
+/// that B can be packed before it is known which runs.
 ///
 ///   panels of B   panel[k * kCols + n] = (B(2 k, n), B(2 k + 1, n))
-///   rows of A     row[k] = (A(r, 2 k), A(r, 2 k + 1))
+///   rows of A     row[k] = (A(r, 2 k), A(r, 2 k + 1)), or as they are
 namespace weft::detail {
 
 /// Rows of A, padded with zeros to whole registers.
@@ -55,6 +55,7 @@ template <class A_>
 struct PairKernel {
   using Arch = A_;
   using Sum = float;
+  using Left = Bf16Pair;
   using Element = Bf16Pair;
   using Op = DotPairs<Arch>;
   struct Session {};
@@ -64,6 +65,7 @@ struct PairKernel {
   static constexpr Index kDepthBlock = 512;
 
   static constexpr Index kNumbers = 2;
+  static constexpr Index kLefts = 1;
   static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
   static constexpr Index touched(Index rows) noexcept { return rows; }
 
@@ -100,6 +102,43 @@ struct TileKernel : PairKernel<A_> {
                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
                        PrefetchAhead prefetch) noexcept {
     tile_panel_product(rows, depth, a, lda, panel, c, ldc, accumulate, prefetch);
+  }
+};
+
+/// Floats by pairs of bf16, which are widened on the way to the multiply-adds: a bf16 is the upper
+/// half of a float. So B costs half the bytes of floats and nothing is rounded: the sums have the
+/// bits that FmaKernel gives of the same numbers.
+template <class A_>
+struct WidenKernel {
+  using Arch = A_;
+  using Sum = float;
+  using Left = float;
+  using Element = Bf16Pair;
+  using Op = WidenPairs<Arch>;
+  struct Session {};
+
+  static constexpr Index kRows = kTileRows;
+  static constexpr Index kCols = kTileCols<float, Arch>;
+  static constexpr Index kDepthBlock = 512;
+
+  static constexpr Index kNumbers = 2;
+  static constexpr Index kLefts = 2;
+  static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
+  static constexpr Index touched(Index rows) noexcept { return rows; }
+
+  /// Rows are filled up with -0: times the zeros that fill up B it is the number that changes no
+  /// sum, not even the sign of a zero.
+  template <class S>
+  static void pack_rows(const View<const S, 2>& a, float* rows, Index ld) noexcept {
+    const Index numbers = a.extent(1), fill = kLefts * depth(numbers) - numbers;
+    detail::pack_rows<Arch>(a.data(), a.stride(0), a.stride(1), a.extent(0), numbers, rows, ld);
+    for (Index r = 0; r < a.extent(0); ++r) std::fill_n(rows + r * ld + numbers, fill, -0.f);
+  }
+
+  static void multiply(Index rows, Index cols, Index depth, const float* a, Index lda,
+                       const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
+                       PrefetchAhead prefetch) noexcept {
+    panel_product<Arch, Op>(rows, cols, depth, a, lda, panel, c, ldc, accumulate, prefetch);
   }
 };
 

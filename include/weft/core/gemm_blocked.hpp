@@ -36,26 +36,27 @@ inline constexpr Index kTaskWork = 1 << 22;
 /// Rows of A as K reads them, row-major. Tile i has K::kRows of them from row i * K::kRows on.
 template <class K>
 struct RowTiles {
-  const typename K::Element* data;
+  const typename K::Left* data;
   Index ld, rows;
 
   Index tiles() const noexcept { return ceil_div(rows, K::kRows); }
   Index count(Index tile) const noexcept { return std::min(K::kRows, rows - tile * K::kRows); }
-  const typename K::Element* at(Index tile, Index k) const noexcept {
-    return data + tile * K::kRows * ld + k;
+  const typename K::Left* at(Index tile, Index k) const noexcept {
+    return data + tile * K::kRows * ld + k * K::kLefts;
   }
 };
 
 /// The rows of `a`: in place if they are what K reads, else in scratch memory that the tasks share.
 template <class K, class S>
 RowTiles<K> row_tiles(const View<const S, 2>& a, const Context& ctx) {
-  using Element = typename K::Element;
-  if constexpr (std::is_same_v<S, Element>)
-    if (a.stride(1) == 1) return {a.data(), a.stride(0), a.extent(0)};
+  using Left = typename K::Left;
+  const Index length = K::depth(a.extent(1)) * K::kLefts;
+  if constexpr (std::is_same_v<S, Left>)
+    if (a.stride(1) == 1 && a.extent(1) == length) return {a.data(), a.stride(0), a.extent(0)};
   constexpr Index kAtOnce = 96, W = kWidth<typename K::Sum, typename K::Arch>;
   // One register more, so that rows of 4 KiB do not meet in one set of the cache.
-  const Index rows = a.extent(0), ld = round_up(K::depth(a.extent(1)), W) + W;
-  auto* packed = ctx.arena().take<Element>(round_up(rows, K::touched(1)) * ld);
+  const Index rows = a.extent(0), ld = round_up(length, W) + W;
+  auto* packed = ctx.arena().take<Left>(round_up(rows, K::touched(1)) * ld);
   ctx.parallel(ceil_div(rows, kAtOnce), [&](Index task, Arena&) {
     const Index row = task * kAtOnce;
     K::pack_rows(a.slice(0, row, std::min(kAtOnce, rows - row)), packed + row * ld, ld);
@@ -241,7 +242,7 @@ constexpr Index pass_of(Index depth, Index longest) noexcept {
 /// Rows of a chunk.
 template <class K>
 Index chunk_of(Index depth) noexcept {
-  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(typename K::Element)};
+  const Index row_bytes = std::max<Index>(depth, 1) * K::kLefts * Index{sizeof(typename K::Left)};
   return std::max(kChunkRows, kChunkBytes / row_bytes);
 }
 

@@ -6,10 +6,11 @@
 /// What the loop nest of gemm_blocked.hpp is built from: a kernel says how operands are packed and
 /// multiplies one register tile of them.
 ///
-///   Sum, Element               type of the sums; what operands consist of
+///   Sum, Left, Element         type of the sums; what A and B consist of
 ///   Op                         one step along the depth on vectors: see register_tile
 ///   kRows, kCols, kDepthBlock  largest tile; elements of the depth that one pass over C takes
-///   kNumbers, depth(k)         numbers in an element; elements that k numbers become
+///   kNumbers, depth(k)         numbers in an Element; Elements that k numbers become
+///   kLefts                     of A for each Element along the depth
 ///   touched(rows)              rows that a tile of `rows` rows reads and writes
 ///   pack_rows, pack_panels     operands, from views: A row-major, B in panels of kCols columns
 ///   multiply(...)              C[rows x cols] (+)= A B, up to touched(rows) x kCols being written
@@ -19,7 +20,7 @@ namespace weft::detail {
 /// C[rows x cols] (+)= A B for a panel of B on vectors. For few columns half a panel is computed.
 /// All heights and widths sum in the order of the depth.
 template <class A, class Op, class T>
-void panel_product(Index rows, Index cols, Index depth, const typename Op::Element* a, Index lda,
+void panel_product(Index rows, Index cols, Index depth, const typename Op::Left* a, Index lda,
                    const typename Op::Element* panel, T* c, Index ldc, bool accumulate,
                    PrefetchAhead prefetch) noexcept {
   constexpr int kWide = kTileVectors<A>, kNarrow = kWide == 4 ? 2 : kWide;
@@ -35,6 +36,7 @@ template <class T, class A>
 struct FmaKernel {
   using Arch = A;
   using Sum = T;
+  using Left = T;
   using Element = T;
   using Op = MultiplyAdd<T, A>;
   struct Session {};
@@ -44,6 +46,7 @@ struct FmaKernel {
   static constexpr Index kDepthBlock = static_cast<Index>(2048 / sizeof(T));
 
   static constexpr Index kNumbers = 1;
+  static constexpr Index kLefts = 1;
   static constexpr Index depth(Index k) noexcept { return k; }
   static constexpr Index touched(Index rows) noexcept { return rows; }
 

@@ -31,8 +31,8 @@ const T* dense_row(const View<const S, 2>& a, Index row, Arena& arena) {
 /// y over NP panels, summed along the depth in the order of a register tile: a row gives the same
 /// result whether it is multiplied alone or among others.
 template <class K, int NP, class S, class E>
-void panels_gemv(const typename K::Element* x, const typename K::Element* b, Index stride,
-                 Index depth, const View<S, 2>& c, Index col, const E& epilogue) noexcept {
+void panels_gemv(const typename K::Left* x, const typename K::Element* b, Index stride, Index depth,
+                 const View<S, 2>& c, Index col, const E& epilogue) noexcept {
   using A = typename K::Arch;
   using Op = typename K::Op;
   using V = Vec<typename K::Sum, A>;
@@ -40,14 +40,18 @@ void panels_gemv(const typename K::Element* x, const typename K::Element* b, Ind
   V sums[NP][kTileVectors<A>];
   for (auto& panel : sums)
     for (V& v : panel) v = V(0);
-  for (Index k = 0; k < depth; ++k) {
-    const V xk = Op::broadcast(x + k);
+  for (Index k = 0; k < depth; ++k)
+#pragma GCC unroll 2
+    for (int part = 0; part < Op::kParts; ++part) {
+      const V xk = Op::broadcast(x + k * Op::kParts + part);
 #pragma GCC unroll 4
-    for (int p = 0; p < NP; ++p)
+      for (int p = 0; p < NP; ++p)
 #pragma GCC unroll 4
-      for (int v = 0; v < kTileVectors<A>; ++v)
-        sums[p][v] = Op::apply(xk, Op::load(b + p * stride + k * K::kCols + v * W), sums[p][v]);
-  }
+        for (int v = 0; v < kTileVectors<A>; ++v) {
+          const auto* at = b + p * stride + k * K::kCols + v * W;
+          sums[p][v] = Op::apply(xk, Op::load(at, part), sums[p][v]);
+        }
+    }
   for (int p = 0; p < NP; ++p)
     for (int v = 0; v < kTileVectors<A>; ++v) {
       const Index n = col + p * K::kCols + v * W;

@@ -23,9 +23,13 @@ using PanelKernel = std::conditional_t<std::is_same_v<T, bf16>, PairKernel<A>, F
 /// element type that converts to T; it is not needed afterwards. Memory: depth * cols elements,
 /// the columns rounded up to a panel.
 ///
-/// Of bf16 it keeps pairs along the depth, and the product rounds A to bf16, too: products are
-/// exact and sums float, by AMX or AVX-512 BF16 where the target has them (these take subnormal
-/// numbers as zero).
+/// Of bf16 it keeps pairs along the depth, and the type of A decides how they are multiplied:
+///
+///   A float or fp16   as floats, bit for bit what PackedMatrix<float> gives of the same numbers:
+///                     half the memory, and for few rows, where that is the limit, half the time
+///   A bf16            pairs, by AMX or AVX-512 BF16 where the target has them (these take
+///                     subnormal numbers as zero): products are exact, sums float. Convert A for
+///                     their speed where its rounding is welcome
 template <class T, class A = DefaultArch>
 class PackedMatrix {
  public:
@@ -35,6 +39,11 @@ class PackedMatrix {
   using Element = typename Kernel::Element;
   using value_type = T;
   using arch = A;
+
+  /// What multiplies an A of S by it.
+  template <class S>
+  using KernelFor = std::conditional_t<std::is_same_v<T, bf16> && !std::is_same_v<S, bf16>,
+                                       detail::WidenKernel<A>, Kernel>;
 
   PackedMatrix() = default;
 

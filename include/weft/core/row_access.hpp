@@ -40,12 +40,20 @@ void store_scaled_row(const T* from, T factor, void* row, Index n) noexcept {
   if (d < n) store_as_partial<A>(to + d, load_partial<A>(from + d, n - d) * f, n - d);
 }
 
+/// row[0, n) *= factor; n is a multiple of the vector.
+template <class T, class A>
+void scale_row(T* row, Index n, T factor) noexcept {
+  const Vec<T, A> f(factor);
+  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(row + e, load<A>(row + e) * f);
+}
+
 /// Rows that are read; strides in bytes. Each of them serves `group` heads of the result.
 template <class T>
 struct InputRows {
   const std::byte* base;
   Index batch, head, row, group;
   Index row_bytes;  ///< of the channels of one row
+  bool in_place;    ///< rows are T, of whole registers
   void (*load)(const void* row, T* to, Index n, Index padded) noexcept;
 
   /// n rows from token i of head h of the result, padded with zeros and `ld` apart.
@@ -86,6 +94,7 @@ InputRows<T> input_rows(const View<const S, 4>& x, Index group) noexcept {
           byte_stride<S>(x.stride(2)),
           group,
           byte_stride<S>(x.extent(3)),
+          std::is_same_v<S, T> && x.extent(3) % kWidth<T, A> == 0,
           &load_row<T, A, S>};
 }
 

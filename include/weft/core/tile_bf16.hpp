@@ -33,13 +33,25 @@ constexpr Index bf16_pairs(Index depth) noexcept {
   return round_up(depth, A::tile_bf16 ? 32 : 2) / 2;
 }
 
+/// The halves of the pairs in a register, widened.
+template <class A>
+[[gnu::always_inline]] inline Vec<float, A> first_of_pairs(const Vec<float, A>& pairs) noexcept {
+  return reinterpret<float>(reinterpret<std::uint32_t>(pairs) << 16);
+}
+template <class A>
+[[gnu::always_inline]] inline Vec<float, A> second_of_pairs(const Vec<float, A>& pairs) noexcept {
+  return reinterpret<float>(reinterpret<std::uint32_t>(pairs) & Vec<std::uint32_t, A>(0xffff0000u));
+}
+
 /// One step of a register tile over a pair.
 template <class A>
 struct DotPairs {
+  using Left = Bf16Pair;
   using Element = Bf16Pair;
   using V = Vec<float, A>;
+  static constexpr int kParts = 1;
 
-  [[gnu::always_inline]] static V load(const Bf16Pair* b) noexcept {
+  [[gnu::always_inline]] static V load(const Bf16Pair* b, int = 0) noexcept {
     return reinterpret<float>(weft::load<A>(words(b)));
   }
   [[gnu::always_inline]] static V broadcast(const Bf16Pair* a) noexcept {
@@ -52,19 +64,32 @@ struct DotPairs {
                               std::bit_cast<__m512bh>(b.data));
     else
 #endif
-      return mul_add(second(a), second(b), mul_add(first(a), first(b), acc));
+      return mul_add(second_of_pairs<A>(a), second_of_pairs<A>(b),
+                     mul_add(first_of_pairs<A>(a), first_of_pairs<A>(b), acc));
   }
 
  private:
-  using Word = Vec<std::uint32_t, A>;
   static const std::uint32_t* words(const Bf16Pair* p) noexcept {
     return reinterpret_cast<const std::uint32_t*>(p);
   }
-  static V first(const V& pair) noexcept {
-    return reinterpret<float>(reinterpret<std::uint32_t>(pair) << 16);
+};
+
+/// One step of a register tile over two floats of A and a pair of B. Both halves are widened from
+/// the same register, which is cheaper loaded twice than kept.
+template <class A>
+struct WidenPairs {
+  using Left = float;
+  using Element = Bf16Pair;
+  using V = Vec<float, A>;
+  static constexpr int kParts = 2;
+
+  [[gnu::always_inline]] static V load(const Bf16Pair* b, int part) noexcept {
+    const V pairs = DotPairs<A>::load(b);
+    return part == 0 ? first_of_pairs<A>(pairs) : second_of_pairs<A>(pairs);
   }
-  static V second(const V& pair) noexcept {
-    return reinterpret<float>(reinterpret<std::uint32_t>(pair) & Word(0xffff0000u));
+  [[gnu::always_inline]] static V broadcast(const float* a) noexcept { return V(*a); }
+  [[gnu::always_inline]] static V apply(const V& a, const V& b, const V& acc) noexcept {
+    return mul_add(a, b, acc);
   }
 };
 

@@ -26,12 +26,17 @@ template <class T, class A>
 inline constexpr Index kTileCols = kTileVectors<A> * kWidth<T, A>;
 
 /// acc + a b on elements of T.
+///
+/// Any such Op has: Left and Element, what A and B consist of; kParts, how many Left one Element is
+/// multiplied with, one part of it at a time; load(b, part), broadcast(a) and apply(a, b, acc).
 template <class T, class A>
 struct MultiplyAdd {
+  using Left = T;
   using Element = T;
   using V = Vec<T, A>;
+  static constexpr int kParts = 1;
 
-  [[gnu::always_inline]] static V load(const T* b) noexcept { return weft::load<A>(b); }
+  [[gnu::always_inline]] static V load(const T* b, int) noexcept { return weft::load<A>(b); }
   [[gnu::always_inline]] static V broadcast(const T* a) noexcept { return V(*a); }
   [[gnu::always_inline]] static V apply(const V& a, const V& b, const V& acc) noexcept {
     return mul_add(a, b, acc);
@@ -88,20 +93,23 @@ struct TileSums {
 
   /// += A B over the depth; see the top of the file.
   template <class Op, class Ld, class Prefetch>
-  [[gnu::always_inline]] void add(Index depth, const typename Op::Element* a, Ld lda,
+  [[gnu::always_inline]] void add(Index depth, const typename Op::Left* a, Ld lda,
                                   const typename Op::Element* b, Index ldb,
                                   Prefetch prefetch) noexcept {
     constexpr Index kUnroll = 4;
     const auto step = [&](Index k) __attribute__((always_inline)) {
       prefetch(k);
-      V bk[NV];
+#pragma GCC unroll 2
+      for (int part = 0; part < Op::kParts; ++part) {
+        V bk[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W);
+        for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W, part);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const V ar = Op::broadcast(a + r * lda + k);
+        for (int r = 0; r < R; ++r) {
+          const V ar = Op::broadcast(a + r * lda + k * Op::kParts + part);
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
+          for (int v = 0; v < NV; ++v) acc[r][v] = Op::apply(ar, bk[v], acc[r][v]);
+        }
       }
     };
     Index k = 0;
@@ -113,13 +121,12 @@ struct TileSums {
 };
 
 /// One register tile; see the top of the file. A is row-major: lda, ldb and ldc count elements.
-/// `Op` says what one step over the depth multiplies: see MultiplyAdd, and DotPairs in
-/// tile_bf16.hpp. An lda of type std::integral_constant spares the rows registers for their
+/// `Op` says what one step over the depth multiplies: see MultiplyAdd, and DotPairs and WidenPairs
+/// in tile_bf16.hpp. An lda of type std::integral_constant spares the rows registers for their
 /// addresses.
 template <class A, int R, int NV, class Op, class T, class Ld, class Prefetch = NoPrefetch>
-void register_tile(Index depth, const typename Op::Element* a, Ld lda,
-                   const typename Op::Element* b, Index ldb, T* c, Index ldc, bool accumulate,
-                   Prefetch prefetch = {}) noexcept {
+void register_tile(Index depth, const typename Op::Left* a, Ld lda, const typename Op::Element* b,
+                   Index ldb, T* c, Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
   TileSums<A, R, NV, T> sums;
   if (accumulate)
     sums.read(c, ldc);
@@ -140,22 +147,23 @@ struct Operands {
 };
 
 /// C[R x n] = A1 B1 + A2 B2 in one register tile; `vectors`, up to NV, is chosen at run time.
-template <class A, int R, int NV, class T, class Ld1, class Ld2>
+template <class A, int R, int NV, class T, class Ld1, class Ld2, class Prefetch = NoPrefetch>
 void two_products_tile(Index vectors, const Operands<T, Ld1>& first, const Operands<T, Ld2>& second,
-                       T* c, Index ldc) noexcept {
+                       T* c, Index ldc, Prefetch prefetch = {}) noexcept {
   using Op = MultiplyAdd<T, A>;
   if constexpr (NV > 1)
-    if (vectors < NV) return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc);
+    if (vectors < NV)
+      return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc, prefetch);
   TileSums<A, R, NV, T> sums;
   sums.clear();
-  sums.template add<Op>(first.depth, first.a, first.lda, first.b, first.ldb, NoPrefetch{});
-  sums.template add<Op>(second.depth, second.a, second.lda, second.b, second.ldb, NoPrefetch{});
+  sums.template add<Op>(first.depth, first.a, first.lda, first.b, first.ldb, prefetch);
+  sums.template add<Op>(second.depth, second.a, second.lda, second.b, second.ldb, prefetch);
   sums.write(c, ldc);
 }
 
 /// C[rows x n] (+)= A B with n = NV vectors: register tiles of 6 rows, and what is left in 4, 2, 1.
 template <class A, int NV, class Op, class T, class Ld, class Prefetch = NoPrefetch>
-void rows_product(Index rows, Index depth, const typename Op::Element* a, Ld lda,
+void rows_product(Index rows, Index depth, const typename Op::Left* a, Ld lda,
                   const typename Op::Element* b, Index ldb, T* c, Index ldc, bool accumulate,
                   Prefetch prefetch = {}) noexcept {
   const auto tile = [&]<int R>(std::integral_constant<int, R>) {
@@ -172,7 +180,7 @@ void rows_product(Index rows, Index depth, const typename Op::Element* a, Ld lda
 
 /// The same with the number of vectors, up to kTileVectors, chosen at run time.
 template <class A, class Op, int NV, class T, class Ld>
-void vectors_product(Index vectors, Index rows, Index depth, const typename Op::Element* a, Ld lda,
+void vectors_product(Index vectors, Index rows, Index depth, const typename Op::Left* a, Ld lda,
                      const typename Op::Element* b, Index ldb, T* c, Index ldc,
                      bool accumulate) noexcept {
   if (vectors == NV)
@@ -184,7 +192,7 @@ void vectors_product(Index vectors, Index rows, Index depth, const typename Op::
 /// C[rows x cols] (+)= A B, B read in place, row-major, `cols` a multiple of the vector: in strips
 /// of columns of widths as equal as possible.
 template <class A, class Op, class T, class Ld>
-void strips_product(Index rows, Index cols, Index depth, const typename Op::Element* a, Ld lda,
+void strips_product(Index rows, Index cols, Index depth, const typename Op::Left* a, Ld lda,
                     const typename Op::Element* b, Index ldb, T* c, Index ldc,
                     bool accumulate) noexcept {
   constexpr Index W = kWidth<T, A>;

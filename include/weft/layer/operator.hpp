@@ -30,9 +30,9 @@ concept FusedOperator =
 
 /// A dense weight, packed once for the matrix product, and an optional bias.
 ///
-/// T is the type in which the weight is stored: float, double, or bf16 (see core/gemm.hpp for the
-/// types that x and y may have then). Applying it costs 2 n rows cols operations and allocates only
-/// scratch memory.
+/// T is the type in which the weight is stored: float, double, or bf16, of which x of floats meets
+/// the exact values (see core/packed_matrix.hpp). Applying it costs 2 n rows cols operations and
+/// allocates only scratch memory.
 template <class T = float, class A = DefaultArch>
 class DenseOperator {
  public:

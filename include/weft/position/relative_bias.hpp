@@ -20,6 +20,8 @@ struct RelativeBuckets {
   Index count = 32;           ///< rows of the bias table; even and >= 4, or >= 2 one-directional
   Index max_distance = 128;   ///< from here on all distances share the last bucket; > e
   bool bidirectional = true;  ///< encoder; false for a decoder's self-attention
+
+  Index rows() const noexcept { return count; }  ///< of the bias table
 };
 
 /// Throws when the sizes leave no bucket for one of the two ranges.
@@ -51,20 +53,20 @@ inline Index relative_bucket(const RelativeBuckets& buckets, Index rel) noexcept
 }
 
 /// Bias of every distance in [first, first + length), per head:
-///   bias[h, t] = table[bucket(first + t), h]            table [count, H], bias [H, length]
+///   bias[h, t] = table[bucket(first + t), h]            table [rows, H], bias [H, length]
 /// For N queries and M keys, first = 1 - M and length = N + M - 1 cover every rel. The Score policy
-/// of the softmax engine then is RelativeBias{bias, -first}.
+/// of the softmax engine then is RelativeBias{bias, -first}. `buckets` is RelativeBuckets, or
+/// another rule with rows(), check and relative_bucket (urpe_buckets.hpp).
 ///
 /// Throws when the buckets are impossible or the shapes disagree. Time O(H length).
-template <ViewLike<2> Table, ViewLike<2> Bias>
-void relative_bias(const RelativeBuckets& buckets, const Table& table_like, Index first,
-                   Bias&& bias_like) {
+template <class Buckets, ViewLike<2> Table, ViewLike<2> Bias>
+void relative_bias(const Buckets& buckets, const Table& table_like, Index first, Bias&& bias_like) {
   const auto table = view_of(table_like);
   const auto bias = view_of(bias_like);
   using T = typename decltype(bias)::value_type;
   check(buckets);
-  require(table.extent(0) == buckets.count, "relative_bias: table has ", table.extent(0),
-          " rows, there are ", buckets.count, " buckets");
+  require(table.extent(0) == buckets.rows(), "relative_bias: table has ", table.extent(0),
+          " rows, there are ", buckets.rows(), " buckets");
   require(table.extent(1) == bias.extent(0), "relative_bias: bias has ", bias.extent(0),
           " heads, the table has ", table.extent(1));
   for (Index t = 0; t < bias.extent(1); ++t) {

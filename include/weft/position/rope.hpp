@@ -96,27 +96,55 @@ Vec<T, A> swap_pairs(const Vec<T, A>& v) noexcept {
   return xsimd::swizzle(v, xsimd::make_batch_constant<Vec<Lane, A>, Neighbour>());
 }
 
+/// Access to whole registers, and to the lanes of the last one: f(i, access) for i = 0, W, ... < n.
+template <class T, class A>
+struct AllLanes {
+  template <class S>
+  [[gnu::always_inline]] Vec<T, A> load(const S* p) const noexcept {
+    return load_as<T, A>(p);
+  }
+  template <class S>
+  [[gnu::always_inline]] void store(S* p, const Vec<T, A>& v) const noexcept {
+    store_as<A>(p, v);
+  }
+};
+template <class T, class A>
+struct FirstLanes {
+  Index count;
+
+  template <class S>
+  [[gnu::always_inline]] Vec<T, A> load(const S* p) const noexcept {
+    return load_as_partial<T, A>(p, count);
+  }
+  template <class S>
+  [[gnu::always_inline]] void store(S* p, const Vec<T, A>& v) const noexcept {
+    store_as_partial<A>(p, v, count);
+  }
+};
+template <class T, class A, class F>
+[[gnu::always_inline]] inline void for_each_register(Index n, F f) noexcept {
+  Index i = 0;
+  for (; i + kWidth<T, A> <= n; i += kWidth<T, A>) f(i, AllLanes<T, A>{});
+  if (i < n) f(i, FirstLanes<T, A>{n - i});
+}
+
 template <class A, class S, class T>
 void rotate_interleaved(const S* x, S* y, const T* cosines, const T* sines, Index rotary) noexcept {
-  for (Index i = 0; i < rotary; i += kWidth<T, A>) {
-    const Index lanes = std::min(kWidth<T, A>, rotary - i);
-    const Vec<T, A> v = load_as_partial<T, A>(x + i, lanes);
-    const Vec<T, A> turned = swap_pairs<A, T>(v) * load_partial<A>(sines + i, lanes);
-    store_as_partial<A>(y + i, xsimd::fma(v, load_partial<A>(cosines + i, lanes), turned), lanes);
-  }
+  for_each_register<T, A>(rotary, [&](Index i, const auto& at) {
+    const Vec<T, A> v = at.load(x + i);
+    const Vec<T, A> turned = swap_pairs<A, T>(v) * at.load(sines + i);
+    at.store(y + i, mul_add(v, at.load(cosines + i), turned));
+  });
 }
 
 template <class A, class S, class T>
 void rotate_half(const S* x, S* y, const T* cosines, const T* sines, Index pairs) noexcept {
-  for (Index i = 0; i < pairs; i += kWidth<T, A>) {
-    const Index lanes = std::min(kWidth<T, A>, pairs - i);
-    const Vec<T, A> u = load_as_partial<T, A>(x + i, lanes);
-    const Vec<T, A> v = load_as_partial<T, A>(x + pairs + i, lanes);
-    const Vec<T, A> cosine = load_partial<A>(cosines + i, lanes);
-    const Vec<T, A> sine = load_partial<A>(sines + i, lanes);
-    store_as_partial<A>(y + i, xsimd::fms(u, cosine, v * sine), lanes);
-    store_as_partial<A>(y + pairs + i, xsimd::fma(v, cosine, u * sine), lanes);
-  }
+  for_each_register<T, A>(pairs, [&](Index i, const auto& at) {
+    const Vec<T, A> u = at.load(x + i), v = at.load(x + pairs + i);
+    const Vec<T, A> cosine = at.load(cosines + i), sine = at.load(sines + i);
+    at.store(y + i, mul_add(u, cosine, -(v * sine)));
+    at.store(y + pairs + i, mul_add(v, cosine, u * sine));
+  });
 }
 
 template <class A, class S, class T>
@@ -127,20 +155,19 @@ void rotate_row(const RopeTable<T>& table, Index row, const S* x, S* y, Index ch
   } else {
     rotate_interleaved<A>(x, y, table.cosines(row), table.sines(row), rotary);
   }
-  if (x != y) std::copy(x + rotary, x + channels, y + rotary);
+  if (x != y && rotary < channels) std::copy(x + rotary, x + channels, y + rotary);
 }
 
 /// Positions per task: their part of the table (R = 128 in fp32: 32 KiB) about fills the L1 cache.
 inline constexpr Index kRopeBlock = 32;
 
-/// `row_of(b, n)` names the row of the table; it has been checked.
-template <class A, class S, class T, class RowOf>
-void rotate_all(const RopeTable<T>& table, View<const S, 4> x, View<S, 4> out, RowOf row_of,
-                const Context& ctx) {
-  const Index heads = x.extent(1), length = x.extent(2), channels = x.extent(3);
+/// rotate_one(b, n, from, to) for the rows of all heads and positions of each batch element.
+template <class S, class F>
+void rotate_all(View<const S, 4> x, View<S, 4> out, F rotate_one, const Context& ctx) {
+  const Index heads = x.extent(1), length = x.extent(2);
   const Index blocks = ceil_div(length, kRopeBlock);
   const auto rotate = [&](Index b, Index h, Index n) {
-    rotate_row<A>(table, row_of(b, n), x.pointer(b, h, n), out.pointer(b, h, n), channels);
+    rotate_one(b, n, x.pointer(b, h, n), out.pointer(b, h, n));
   };
   ctx.parallel(x.extent(0) * blocks, [&](Index task, Arena&) {
     const Index b = task / blocks, begin = task % blocks * kRopeBlock;
@@ -172,6 +199,16 @@ void check_rope_position(const RopeTable<T>& table, Index from, Index to) {
           table.first() + table.count(), ")");
 }
 
+template <class S, class T>
+void check_rope_positions(const RopeTable<T>& table, const View<const std::int32_t, 2>& positions,
+                          const View<const S, 4>& x) {
+  require(positions.extent(0) == x.extent(0) && positions.extent(1) == x.extent(2),
+          "apply_rope: positions are ", positions, ", x is ", x);
+  for (Index b = 0; b < positions.extent(0); ++b)
+    for (Index n = 0; n < positions.extent(1); ++n)
+      check_rope_position(table, positions(b, n), Index{positions(b, n)} + 1);
+}
+
 }  // namespace detail
 
 /// Rotates x [B, H, N, D] into out of the same shape, row n standing at position first + n. `out`
@@ -188,9 +225,11 @@ void apply_rope(const RopeTable<T>& table, const X& x, Y&& out, Index first,
   detail::check_rope_arguments<S>(table, from, to);
   if (from.empty()) return;
   detail::check_rope_position(table, first, first + from.extent(2));
-  const Index row = first - table.first();
-  detail::rotate_all<A, S>(
-      table, from, to, [row](Index, Index n) { return row + n; }, ctx);
+  const Index row = first - table.first(), channels = from.extent(3);
+  const auto rotate = [&](Index, Index n, const S* old, S* turned) {
+    detail::rotate_row<A>(table, row + n, old, turned, channels);
+  };
+  detail::rotate_all<S>(from, to, rotate, ctx);
 }
 
 /// The same with row n of batch b at positions(b, n), [B, N]; a stride of 0 shares them.
@@ -201,13 +240,12 @@ void apply_rope(const RopeTable<T>& table, const X& x, Y&& out,
   const View<const S, 4> from = view_of(x);
   const View<S, 4> to = view_of(out);
   detail::check_rope_arguments<S>(table, from, to);
-  require(positions.extent(0) == from.extent(0) && positions.extent(1) == from.extent(2),
-          "apply_rope: positions are ", positions, ", x is ", from);
-  for (Index b = 0; b < positions.extent(0); ++b)
-    for (Index n = 0; n < positions.extent(1); ++n)
-      detail::check_rope_position(table, positions(b, n), Index{positions(b, n)} + 1);
-  const auto row_of = [&](Index b, Index n) { return positions(b, n) - table.first(); };
-  detail::rotate_all<A, S>(table, from, to, row_of, ctx);
+  detail::check_rope_positions(table, positions, from);
+  const Index channels = from.extent(3);
+  const auto rotate = [&](Index b, Index n, const S* old, S* turned) {
+    detail::rotate_row<A>(table, positions(b, n) - table.first(), old, turned, channels);
+  };
+  detail::rotate_all<S>(from, to, rotate, ctx);
 }
 
 /// One token: x [B, H, D] at one position, as the verb `step` has it.

@@ -126,18 +126,29 @@ inline GridPositions grid_positions(Index rows, Index columns, Index repeats = 1
 template <class A = DefaultArch, class T, ViewLike<4> X, ViewLike<4> Y>
 void apply_rope2d(const AxialRope<T>& rope, const X& tokens, Y&& out, View<const std::int32_t, 2> y,
                   View<const std::int32_t, 2> x, const Context& ctx = Context{}) {
-  const auto from = view_of(tokens);
-  const auto to = view_of(out);
+  using S = typename decltype(view_of(out))::value_type;
+  const View<const S, 4> from = view_of(tokens);
+  const View<S, 4> to = view_of(out);
   require(from.shape() == to.shape(), "apply_rope2d: out is ", to, ", x is ", from);
   require(from.extent(3) == rope.channels(), "apply_rope2d: x has ", from.extent(3),
           " channels, the rope turns ", rope.channels());
   const Index half = rope.channels() / 2, at_y = rope.first() == GridAxis::y ? 0 : half;
-  const auto turn = [&](const RopeTable<T>& table, Index channel, View<const std::int32_t, 2> p) {
-    apply_rope<A>(table, from.slice(3, channel, half), to.slice(3, channel, half),
-                  p.broadcast({from.extent(0), from.extent(2)}), ctx);
+  const auto at = [&](const RopeTable<T>& table, const View<const std::int32_t, 2>& positions) {
+    const auto p = positions.broadcast({from.extent(0), from.extent(2)});
+    detail::check_rope_arguments<S>(table, from, to);
+    detail::check_rope_positions(table, p, from);
+    return p;
   };
-  turn(rope.along_y(), at_y, y);
-  turn(rope.along_x(), half - at_y, x);
+  const auto ys = at(rope.along_y(), y), xs = at(rope.along_x(), x);
+  if (from.empty()) return;
+  const auto rotate = [&](Index b, Index n, const S* old, S* turned) {
+    const auto turn = [&](const RopeTable<T>& table, Index position, Index channel) {
+      detail::rotate_row<A>(table, position - table.first(), old + channel, turned + channel, half);
+    };
+    turn(rope.along_y(), ys(b, n), at_y);
+    turn(rope.along_x(), xs(b, n), half - at_y);
+  };
+  detail::rotate_all<S>(from, to, rotate, ctx);
 }
 
 }  // namespace weft

@@ -183,11 +183,11 @@ TEST_CASE("feature maps: decorations", "[linear][linear/linear_transformer]") {
   CHECK(doubles_of(features_of<double>(positioned, in.k.view(), true).view()) ==
         doubles_of(features_of<double>(EluPlusOne{}, moved.view(), true).view()));
 
-  const Sides sides{EluPlusOne{}, ReluFeatures{}};
+  const Sides sides{EluPlusOne{}, Relu{}};
   CHECK(doubles_of(features_of<double>(sides, in.k.view(), false).view()) ==
         doubles_of(plain.view()));
   CHECK(doubles_of(features_of<double>(sides, in.k.view(), true).view()) ==
-        doubles_of(features_of<double>(ReluFeatures{}, in.k.view(), true).view()));
+        doubles_of(features_of<double>(Relu{}, in.k.view(), true).view()));
 }
 
 TEST_CASE("feature maps: what does not fit is refused", "[linear]") {

@@ -25,6 +25,13 @@ TEST_CASE("relu: one over n, of one key, all keys or the visible ones", "[softma
   CHECK((weights_of(ReluWeights<3>{Count::one}, x)[0] == Weights{0, 27, 0, 0.125}));
 }
 
+TEST_CASE("identity: the logits themselves, negative ones too", "[softmax]") {
+  const auto x = row_of({-2, 3, kNone, 0.5});
+  CHECK((weights_of(IdentityWeights{}, x)[0] == Weights{-2, 3, 0, 0.5}));
+  CHECK((weights_of(IdentityWeights{Count::keys}, x)[0] == Weights{-0.5, 0.75, 0, 0.125}));
+  CHECK(weights_of(IdentityWeights{Count::visible}, x)[0][1] == Approx(1.0).epsilon(1e-15));
+}
+
 TEST_CASE("sigmoid: bias, and the logarithm of the length", "[softmax]") {
   const auto x = row_of({-2, 3, kNone, 0.5});
   const auto sigma = [](double at) { return 1 / (1 + std::exp(-at)); };

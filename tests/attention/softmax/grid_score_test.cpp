@@ -8,7 +8,7 @@
 #include <weft/attention/softmax/gaussian_mixture.hpp>
 #include <weft/attention/softmax/manhattan.hpp>
 
-// softmax/gaussian_mixture_mask, softmax/rmt_masa
+// softmax/gaussian_mixture_mask, softmax/rmt_masa, softmax/rmt_decay
 
 using namespace weft;
 
@@ -69,6 +69,18 @@ struct Setup {
     return ask(values, options);
   }
 
+  /// Attention of each token to its row, its column or all, times the decay of the distance.
+  reference::Values decayed(const reference::Values& values, bool along_y, bool along_x) const {
+    reference::AttentionOptions options;
+    const reference::Values flat(heads(), 0.0), decay = reference::manhattan_decay(heads(), 2, 4);
+    options.bias = {reference::manhattan_bias(grid, flat, along_y, along_x, -HUGE_VAL), 1, heads(),
+                    grid.tokens(), grid.tokens()};
+    reference::Values factor = reference::manhattan_bias(grid, decay, along_y, along_x, 0.0);
+    for (double& x : factor) x = std::exp(x);
+    options.weight_factor = {factor, 1, heads(), grid.tokens(), grid.tokens()};
+    return ask(values, options);
+  }
+
   reference::Grid grid;
   Index rows, columns;
   Tensor<T, 4> q, k, v;
@@ -123,6 +135,27 @@ TEST_CASE("Manhattan attention, whole and decomposed, agrees with the reference"
     CHECK(largest_error(rounded.run_decomposed(),
                         rounded.manhattan(rounded.manhattan(rounded_values, false, true), true,
                                           false)) < 1e-5);
+  }
+}
+
+TEST_CASE("Manhattan decay of weights, whole and decomposed, agrees with the reference",
+          "[softmax]") {
+  for (const auto& grid : kGrids) {
+    const Setup<double> s(2, 3, grid);
+    const auto values = doubles_of(s.v.view());
+    const auto decay = [&](Index rows, Index columns) {
+      return manhattan_decay<double>(s.slopes.view(), rows, columns);
+    };
+    const auto factor = [](const Tensor<double, 3>& table) {
+      return WeightFactor{GridFactor{table.view()}};
+    };
+    const auto all = decay(s.rows, s.columns), x = decay(1, s.columns), y = decay(s.rows, 1);
+    CHECK(largest_error(s.run(factor(all)), s.decayed(values, true, true)) < 1e-13);
+    Tensor<double, 4> out(s.v.shape());
+    forward_axial(Softmax{NoMask{}, factor(x)}, Softmax{NoMask{}, factor(y)}, s.rows, s.columns,
+                  s.q, s.k, s.v, out);
+    CHECK(largest_error(doubles_of(out.view()),
+                        s.decayed(s.decayed(values, false, true), true, false)) < 1e-13);
   }
 }
 

@@ -30,7 +30,7 @@ namespace weft {
 /// D E + 4 D numbers per head. Time 4 N D E operations and about N D times 40 for the passes before
 /// them; scratch N + M numbers per head. Throws where shapes disagree, clamp is not in (0, 80] or
 /// eps not positive.
-template <FeatureMap F = SigmoidFeatures>
+template <FeatureMap F = Sigmoid>
 struct FlowAttention {
   Order order = Order::causal;
   double clamp = 1;
@@ -130,7 +130,8 @@ FlowSums<T> flow_sums(FlowState<T>& state, Index b, Index h) noexcept {
 template <class T = float, class F>
 FlowState<T> make_state(const FlowAttention<F>& mixer, const StateSizes& sizes) {
   const LinearAttention<F> shape{mixer.feature};
-  const Index padded = round_up(mixer.feature.size(sizes.key_dim), Index{kAlignment / sizeof(T)});
+  const Index padded =
+      round_up(detail::feature_count(mixer.feature, sizes.key_dim), Index{kAlignment / sizeof(T)});
   return {make_state<T>(shape, sizes), Tensor<T, 4>({sizes.batch, sizes.heads, 4, padded}),
           Tensor<double, 2>({sizes.batch, sizes.heads})};
 }

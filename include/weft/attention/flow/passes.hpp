@@ -114,7 +114,8 @@ class FlowHead {
   /// Features of n tokens, zeros behind the last.
   void load(const InputRows<T>& from, bool keys, Index t, Index n, T* to) {
     from.read(batch_, head_, t, n, p_.dim, row_ld_, rows_, row_ld_);
-    f_.template map<A>(
+    detail::map_features<A>(
+        f_,
         FeatureRows<T>{rows_, row_ld_, to, ld_, n, p_.dim, batch_, head_, t, p_.position + t, keys},
         arena_);
     for (Index r = 0; r < n; ++r) std::fill(to + r * ld_ + p_.features, to + (r + 1) * ld_, T(0));

@@ -21,10 +21,10 @@ struct KeyLengths {
   F f;
   View<const std::int32_t, 1> lengths;
 
-  Index size(Index dim) const noexcept { return f.size(dim); }
+  Index size(Index dim) const noexcept { return detail::feature_count(f, dim); }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
-    f.template map<A>(x, arena);
+    detail::map_features<A>(f, x, arena);
     if (!x.keys) return;
     const Index kept = std::max<Index>(0, lengths(x.batch) - x.position);
     for (Index r = kept; r < x.rows; ++r) std::fill_n(x.to + r * x.to_ld, size(x.dim), T(0));
@@ -44,10 +44,10 @@ struct ScaledQueries {
   F f;
   View<const S, 3> factor;
 
-  Index size(Index dim) const noexcept { return f.size(dim); }
+  Index size(Index dim) const noexcept { return detail::feature_count(f, dim); }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
-    f.template map<A>(x, arena);
+    detail::map_features<A>(f, x, arena);
     if (x.keys) return;
     for (Index r = 0; r < x.rows; ++r) {
       const auto own = static_cast<T>(factor(x.batch, x.head, x.token + r));
@@ -71,10 +71,10 @@ struct PositionedKeys {
   F f;
   View<const S, 3> table;
 
-  Index size(Index dim) const noexcept { return f.size(dim); }
+  Index size(Index dim) const noexcept { return detail::feature_count(f, dim); }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
-    if (!x.keys) return f.template map<A>(x, arena);
+    if (!x.keys) return detail::map_features<A>(f, x, arena);
     const Arena::Frame frame(arena);
     FeatureRows<T> moved = x;
     T* sums = arena.take<T>(x.rows * x.from_ld);
@@ -87,7 +87,7 @@ struct PositionedKeys {
                  load<A>(x.from + r * x.from_ld + d) + load_as_partial<T, A>(position + d, lanes));
       }
     }
-    f.template map<A>(moved, arena);
+    detail::map_features<A>(f, moved, arena);
   }
   void check(Index batch, Index heads, Index dim) const {
     require(table.extent(0) == heads && table.extent(2) == dim, "PositionedKeys: table is ", table,
@@ -105,17 +105,18 @@ struct Sides {
   F queries;
   G keys;
 
-  Index size(Index dim) const noexcept { return queries.size(dim); }
+  Index size(Index dim) const noexcept { return detail::feature_count(queries, dim); }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
     if (x.keys)
-      keys.template map<A>(x, arena);
+      detail::map_features<A>(keys, x, arena);
     else
-      queries.template map<A>(x, arena);
+      detail::map_features<A>(queries, x, arena);
   }
   void check(Index batch, Index heads, Index dim) const {
-    require(queries.size(dim) == keys.size(dim), "Sides: ", queries.size(dim),
-            " features of a query, ", keys.size(dim), " of a key; the maps must give as many");
+    require(detail::feature_count(queries, dim) == detail::feature_count(keys, dim),
+            "Sides: ", detail::feature_count(queries, dim), " features of a query, ",
+            detail::feature_count(keys, dim), " of a key; the maps must give as many");
     detail::check_feature(queries, batch, heads, dim);
     detail::check_feature(keys, batch, heads, dim);
   }

@@ -52,7 +52,7 @@ void mean_normalisers(const View<T, 4>& q, const View<T, 4>& k, double eps,
     };
     for (Index j = 0; j < N; ++j)
       each(k.pointer(b, h, j), [&](T* x, Index d, Index lanes) {
-        const auto feature = EluPlusOneOf{}(load_partial<A>(x, lanes));
+        const auto feature = EluPlusOne{}(load_partial<A>(x, lanes));
         store_partial<A>(x, feature, lanes);
         store<A>(mean + d, load<A>(mean + d) + feature);
       });
@@ -60,7 +60,7 @@ void mean_normalisers(const View<T, 4>& q, const View<T, 4>& k, double eps,
     for (Index i = 0; i < N; ++i) {
       Vec<T, A> sum(T(0));
       each(q.pointer(b, h, i), [&](T* x, Index d, Index lanes) {
-        const auto feature = EluPlusOneOf{}(load_partial<A>(x, lanes));
+        const auto feature = EluPlusOne{}(load_partial<A>(x, lanes));
         store_partial<A>(x, feature, lanes);
         sum = mul_add(xsimd::select(leading_lanes<A, T>(lanes), feature, Vec<T, A>(T(0))),
                       load<A>(mean + d), sum);

@@ -10,7 +10,8 @@
 /// Feature maps phi: what linear attention does to a query and a key of D channels, which become
 /// F features each. The products phi(q) . phi(k) take the place of softmax's exp(q . k).
 ///
-/// A map is a plain struct with
+/// A map is a function of a register that is applied to every channel (core/activation.hpp):
+/// Identity, EluPlusOne, Relu, ...; or a plain struct with
 ///
 ///   Index size(Index dim) const                                             F, given D
 ///   template <class A, class T> void map(const FeatureRows<T>&, Arena&) const
@@ -18,6 +19,7 @@
 /// which turns rows of channels into rows of features. Both are padded with anything to a multiple
 /// of the vector. Data of the caller are checked once by an optional
 ///   void check(Index batch, Index heads, Index dim) const;
+///   void check_positions(Index from, Index to) const;                    of the tokens of a call
 /// A map whose features depend on the position of a token reads it in FeatureRows; positions go on
 /// over chunks of a stream.
 namespace weft {
@@ -43,46 +45,44 @@ concept MapsRows = requires(const F& f, const FeatureRows<T>& rows, Arena& arena
   f.template map<DefaultArch>(rows, arena);
 };
 
-}  // namespace detail
-
 /// Maps with data of their own may be made for fp32 or fp64 alone.
 template <class F>
-concept FeatureMap = (detail::MapsRows<F, float> || detail::MapsRows<F, double>)&&  //
-    requires(const F& f, Index dim) {
-      { f.size(dim) } -> std::same_as<Index>;
-    };
-
-/// phi(x) = x.
-struct Identity {
-  Index size(Index dim) const noexcept { return dim; }
-  template <class A, class T>
-  void map(const FeatureRows<T>& x, Arena&) const noexcept {
-    for (Index r = 0; r < x.rows; ++r)
-      std::copy_n(x.from + r * x.from_ld, x.dim, x.to + r * x.to_ld);
-  }
+concept RowMap = requires(const F& f, Index dim) {
+  { f.size(dim) } -> std::same_as<Index>;
+  requires MapsRows<F, float> || MapsRows<F, double>;
 };
-static_assert(FeatureMap<Identity>);
 
-/// phi(x) = f(x) for every channel; `f` is a function of a register.
 template <class F>
-struct Elementwise {
-  F f{};
-
-  Index size(Index dim) const noexcept { return dim; }
-  template <class A, class T>
-  void map(const FeatureRows<T>& x, Arena&) const noexcept {
-    for (Index r = 0; r < x.rows; ++r)
-      for (Index d = 0; d < x.dim; d += kWidth<T, A>)
-        store<A>(x.to + r * x.to_ld + d, f(load<A>(x.from + r * x.from_ld + d)));
-  }
+concept ChannelMap = requires(const F& f, Vec<float> x) {
+  { f(x) } noexcept -> std::same_as<Vec<float>>;
 };
+
+}  // namespace detail
+
+template <class F>
+concept FeatureMap = detail::RowMap<F> || detail::ChannelMap<F>;
+static_assert(FeatureMap<Identity> && FeatureMap<EluPlusOne>);
 
 namespace detail {
 
-/// The optional check of a map.
-template <class F>
-void check_feature(const F& f, Index batch, Index heads, Index dim) {
-  if constexpr (requires { f.check(batch, heads, dim); }) f.check(batch, heads, dim);
+/// F, given D.
+template <FeatureMap F>
+Index feature_count(const F& feature, Index dim) noexcept {
+  if constexpr (RowMap<F>)
+    return feature.size(dim);
+  else
+    return dim;
+}
+
+template <class A, FeatureMap F, class T>
+void map_features(const F& feature, const FeatureRows<T>& x, Arena& arena) {
+  if constexpr (RowMap<F>) {
+    feature.template map<A>(x, arena);
+  } else {
+    for (Index r = 0; r < x.rows; ++r)
+      for (Index d = 0; d < x.dim; d += kWidth<T, A>)
+        store<A>(x.to + r * x.to_ld + d, feature(load<A>(x.from + r * x.from_ld + d)));
+  }
 }
 
 /// to = factor x for n numbers, and nothing behind them; to may be x.
@@ -105,38 +105,17 @@ void relu_row(T factor, const T* x, Index n, T* to) noexcept {
   }
 }
 
-template <class V>
-V elu(const V& x) noexcept {
-  const V zero(0), one(1);
-  return xsimd::select(x > zero, x, math::exp(xsimd::min(x, zero)) - one);
+template <FeatureMap F>
+void check_feature(const F& feature, Index batch, Index heads, Index dim) {
+  if constexpr (requires { feature.check(batch, heads, dim); }) feature.check(batch, heads, dim);
 }
 
-/// exp(x) for x <= 0 rather than elu(x) + 1, which rounds small features away.
-struct EluPlusOneOf {
-  template <class V>
-  V operator()(const V& x) const noexcept {
-    const V zero(0), one(1);
-    return xsimd::select(x > zero, x + one, math::exp(xsimd::select(x > zero, zero, x)));
-  }
-};
-
-struct EluOf {
-  template <class V>
-  V operator()(const V& x) const noexcept {
-    return elu(x);
-  }
-};
+template <FeatureMap F>
+void check_feature_positions(const F& feature, Index from, Index to) {
+  if constexpr (requires { feature.check_positions(from, to); }) feature.check_positions(from, to);
+}
 
 }  // namespace detail
-
-/// phi(x) = elu(x) + 1: x + 1 for x > 0, else exp(x) (arXiv:2006.16236).
-using EluPlusOne = Elementwise<detail::EluPlusOneOf>;
-/// phi(x) = elu(x), which may be negative (TransNormer's first kind, arXiv:2210.10340).
-using Elu = Elementwise<detail::EluOf>;
-/// phi(x) = max(x, 0).
-using ReluFeatures = Elementwise<Relu>;
-/// phi(x) = 1 / (1 + exp(-x)).
-using SigmoidFeatures = Elementwise<Sigmoid>;
 
 /// phi(x) = x / sqrt(|x|^2 + eps), zero for zero: what the delta rule asks of keys.
 struct UnitNorm {
@@ -167,23 +146,26 @@ struct Compose {
   F first{};
   G second{};
 
-  Index size(Index dim) const noexcept { return second.size(first.size(dim)); }
+  Index size(Index dim) const noexcept {
+    return detail::feature_count(second, detail::feature_count(first, dim));
+  }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
     const Arena::Frame frame(arena);
-    FeatureRows<T> inner = x;
-    inner.to_ld = round_up(first.size(x.dim), kWidth<T, A>);
-    inner.to = arena.take<T>(x.rows * inner.to_ld);
-    first.template map<A>(inner, arena);
-    FeatureRows<T> outer = x;
-    outer.from = inner.to;
-    outer.from_ld = inner.to_ld;
-    outer.dim = first.size(x.dim);
-    second.template map<A>(outer, arena);
+    FeatureRows<T> inner = x, outer = x;
+    outer.dim = detail::feature_count(first, x.dim);
+    inner.to_ld = outer.from_ld = round_up(outer.dim, kWidth<T, A>);
+    outer.from = inner.to = arena.take<T>(x.rows * inner.to_ld);
+    detail::map_features<A>(first, inner, arena);
+    detail::map_features<A>(second, outer, arena);
   }
   void check(Index batch, Index heads, Index dim) const {
     detail::check_feature(first, batch, heads, dim);
-    detail::check_feature(second, batch, heads, first.size(dim));
+    detail::check_feature(second, batch, heads, detail::feature_count(first, dim));
+  }
+  void check_positions(Index from, Index to) const {
+    detail::check_feature_positions(first, from, to);
+    detail::check_feature_positions(second, from, to);
   }
 };
 

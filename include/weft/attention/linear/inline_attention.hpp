@@ -56,11 +56,11 @@ struct CentredFeatures {
   View<const M, 3> mean;
   double scale;
 
-  Index size(Index dim) const noexcept { return f.size(dim) + 1; }
+  Index size(Index dim) const noexcept { return detail::feature_count(f, dim) + 1; }
   template <class A, class T>
   void map(const FeatureRows<T>& x, Arena& arena) const {
-    f.template map<A>(x, arena);
-    const Index n = f.size(x.dim);
+    detail::map_features<A>(f, x, arena);
+    const Index n = detail::feature_count(f, x.dim);
     for (Index r = 0; r < x.rows; ++r) {
       T* to = x.to + r * x.to_ld;
       if (x.keys)
@@ -88,7 +88,8 @@ template <class A, class T, class F>
 void mean_features(const F& f, const InputRows<T>& k, Index keys, Index dim, View<T, 3> mean,
                    const Context& ctx) {
   constexpr Index kRows = 48, W = kWidth<T, A>;
-  const Index ld = round_up(std::max(dim, f.size(dim)), W), n = f.size(dim);
+  const Index ld = round_up(std::max(dim, detail::feature_count(f, dim)), W),
+              n = detail::feature_count(f, dim);
   ctx.parallel(mean.extent(0) * mean.extent(1), [&](Index task, Arena& arena) {
     const Index b = task / mean.extent(1), h = task % mean.extent(1);
     T* rows = arena.take<T>(kRows * ld);
@@ -98,8 +99,8 @@ void mean_features(const F& f, const InputRows<T>& k, Index keys, Index dim, Vie
     for (Index j = 0; j < keys; j += kRows) {
       const Index count = std::min(kRows, keys - j);
       k.read(b, h, j, count, dim, ld, rows, ld);
-      f.template map<A>(FeatureRows<T>{rows, ld, features, ld, count, dim, b, h, j, j, true},
-                        arena);
+      detail::map_features<A>(
+          f, FeatureRows<T>{rows, ld, features, ld, count, dim, b, h, j, j, true}, arena);
       for (Index r = 0; r < count; ++r)
         for (Index d = 0; d < n; d += W)
           store<A>(sum + d, load<A>(sum + d) + load<A>(features + r * ld + d));
@@ -123,7 +124,7 @@ void forward(const InLine<F>& mixer, const Q& q, const K& k, const V& v, O&& out
   detail::check_feature(mixer.f, B, H, D);
   detail::require_channels(keys, "k");
   const Arena::Frame frame(ctx.arena());
-  const Index features = mixer.f.size(D);
+  const Index features = detail::feature_count(mixer.f, D);
   const View<T, 3> mean(ctx.arena().template take<T>(B * H * features), {B, H, features});
   const double scale = mixer.scale != 0 ? mixer.scale : 1 / std::sqrt(static_cast<double>(D));
   const double weight = M == 0 ? 1 : 1 / static_cast<double>(M);

@@ -90,7 +90,7 @@ LinearProblem<T> linear_problem(const Mixer& mixer, View<const Q, 4> q, View<con
   p.queries = q.extent(2);
   p.keys = k.extent(2);
   p.dim = dim;
-  p.features = mixer.feature.size(dim);
+  p.features = feature_count(mixer.feature, dim);
   p.value_dim = v.extent(3);
   p.causal = causal;
   p.scale = mixer.scale != 0 ? mixer.scale : 1 / std::sqrt(static_cast<double>(dim));
@@ -103,14 +103,31 @@ LinearProblem<T> linear_problem(const Mixer& mixer, View<const Q, 4> q, View<con
   return p;
 }
 
+/// Sequences end to end: [T, H, C] each, prefix sums cu.
+template <class T, class A, class Mixer, class Q, class K, class V, class C, class O>
+LinearProblem<T> ragged_problem(const Mixer& mixer, const Q& q, const K& k, const V& v, const C& cu,
+                                O&& out) {
+  const auto as_batch = [](auto view) { return unsqueeze(view).transpose(1, 2); };
+  const View<const std::int32_t, 1> sums = view_of(cu);
+  auto p = linear_problem<T, A>(mixer, as_batch(View<const Element<const Q>, 3>(view_of(q))),
+                                as_batch(View<const Element<const K>, 3>(view_of(k))),
+                                as_batch(View<const Element<const V>, 3>(view_of(v))),
+                                as_batch(view_of(out)));
+  require(sums.stride(0) == 1 || sums.extent(0) <= 1, "cu must be contiguous");
+  check_prefix_sums(sums, p.queries, "cu");
+  p.sequences = sums.extent(0) - 1;
+  p.cu = sums.data();
+  return p;
+}
+
 /// Checks the policies against the data of the call and runs it.
 template <class A, class T, class F, class D, class U, class Z>
 void run_mixer(const LinearAttention<F, D, U, Z>& mixer, const LinearProblem<T>& p, Index batch,
                const Context& ctx) {
   require(p.causal || (D::kind == DecayKind::none && !U::reads_state),
           "LinearAttention: a decay or the delta rule needs the causal order");
-  if constexpr (requires { mixer.feature.check(batch, p.heads, p.dim); })
-    mixer.feature.check(batch, p.heads, p.dim);
+  check_feature(mixer.feature, batch, p.heads, p.dim);
+  check_feature_positions(mixer.feature, p.position, p.position + std::max(p.queries, p.keys));
   mixer.decay.check(batch, p.heads, p.queries, p.features);
   mixer.update.check(batch, p.heads, p.keys);
   run_linear<A>(p, mixer.feature, mixer.decay, mixer.update, mixer.denominator, ctx);
@@ -140,16 +157,7 @@ void forward_ragged(const LinearAttention<F, D, U, Z>& mixer, const Q& q, const 
                     const C& cu, O&& out, const Context& ctx = Context()) {
   using E = detail::Element<const Q>;
   using T = Accumulator<E>;
-  const auto as_batch = [](auto view) { return unsqueeze(view).transpose(1, 2); };
-  const View<const std::int32_t, 1> sums = view_of(cu);
-  auto p = detail::linear_problem<T, A>(
-      mixer, as_batch(View<const E, 3>(view_of(q))),
-      as_batch(View<const detail::Element<const K>, 3>(view_of(k))),
-      as_batch(View<const detail::Element<const V>, 3>(view_of(v))), as_batch(view_of(out)));
-  require(sums.stride(0) == 1 || sums.extent(0) <= 1, "cu must be contiguous");
-  detail::check_prefix_sums(sums, p.queries, "cu");
-  p.sequences = sums.extent(0) - 1;
-  p.cu = sums.data();
+  const auto p = detail::ragged_problem<T, A>(mixer, q, k, v, cu, out);
   detail::run_mixer<A>(mixer, p, 1, ctx);
 }
 

@@ -37,7 +37,7 @@ void forward(const SimplifiedAttention<T, CA>& mixer, const Q& q, const K& k, co
   require(mixer.position.extent(0) == tokens, "SimplifiedAttention: ", mixer.position.extent(0),
           " positions for ", tokens, " tokens");
   const auto table = heads_of_tokens(unsqueeze(mixer.position), mixer.heads).select(0, 0);
-  const LinearAttention linear{PositionedKeys<ReluFeatures, T>{{}, table},
+  const LinearAttention linear{PositionedKeys<Relu, T>{{}, table},
                                NoDecay{},
                                Additive{},
                                PlusEpsilon{mixer.eps},

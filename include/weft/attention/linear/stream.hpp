@@ -42,7 +42,8 @@ template <class T, class F, class D, class U, class Z>
 StateRows<T> state_rows(const LinearAttention<F, D, U, Z>& mixer, LinearState<T>& state,
                         const LinearProblem<T>& p) {
   require(p.causal, "prefill and step need the causal order");
-  const std::array<Index, 4> shape{p.sequences, p.heads, mixer.feature.size(p.dim), p.value_dim};
+  const std::array<Index, 4> shape{p.sequences, p.heads, feature_count(mixer.feature, p.dim),
+                                   p.value_dim};
   require(state.s.shape() == shape, "the state is ", state.s.view(), ", the call needs [", shape[0],
           ", ", shape[1], ", ", shape[2], ", ", shape[3], "]");
   require(!Z::needed || state.z.shape() == std::array{shape[0], shape[1], shape[2]},
@@ -64,7 +65,7 @@ template <class T = float, class F, class D, class U, class Z>
 LinearState<T> make_state(const LinearAttention<F, D, U, Z>& mixer, const StateSizes& sizes) {
   require(sizes.batch >= 1 && sizes.heads >= 1 && sizes.key_dim >= 1 && sizes.value_dim >= 0,
           "StateSizes: batch, heads and head sizes must be positive");
-  const Index features = mixer.feature.size(sizes.key_dim);
+  const Index features = detail::feature_count(mixer.feature, sizes.key_dim);
   const Index columns = sizes.value_dim == 0 ? sizes.key_dim : sizes.value_dim;
   LinearState<T> state{Tensor<T, 4>({sizes.batch, sizes.heads, features, columns}), {}, 0};
   if (Z::needed) state.z = Tensor<T, 3>({sizes.batch, sizes.heads, features});
@@ -92,6 +93,19 @@ void step(const LinearAttention<F, D, U, Z>& mixer, LinearState<T>& state, const
           const V& v, O&& out, const Context& ctx = Context()) {
   prefill<A>(mixer, state, detail::token_of(q), detail::token_of(k), detail::token_of(v),
              detail::one_token(view_of(out)), ctx);
+}
+
+/// Sequences of different lengths end to end, as in forward_ragged, each with the state of its
+/// number in `state` [sequences, H, F, E]. They need not have seen equally many tokens, so the
+/// state's position stays, and the mixer must not depend on it: no rotation, no denominator.
+template <class A = DefaultArch, class F, class D, class U, class Z, class T, ViewLike<3> Q,
+          ViewLike<3> K, ViewLike<3> V, ViewLike<1> C, ViewLike<3> O>
+void prefill_ragged(const LinearAttention<F, D, U, Z>& mixer, LinearState<T>& state, const Q& q,
+                    const K& k, const V& v, const C& cu, O&& out, const Context& ctx = Context()) {
+  static_assert(!Z::needed, "prefill_ragged: a denominator counts the tokens of its sequence");
+  auto p = detail::ragged_problem<T, A>(mixer, q, k, v, cu, out);
+  p.state = detail::state_rows(mixer, state, p);
+  detail::run_mixer<A>(mixer, p, 1, ctx);
 }
 
 }  // namespace weft

@@ -12,6 +12,9 @@
 ///                                                 squared ReLU of the gated attention unit
 ///                                                 (Transformer Quality in Linear Time,
 ///                                                 arXiv:2202.10447) for p = 2
+///   IdentityWeights  w_ij = s_ij / n              linear self-attention (Transformers Learn
+///                                                 In-Context by Gradient Descent,
+///                                                 arXiv:2212.07677)
 ///   SigmoidWeights   w_ij = sigma(s_ij + b) / n   (Theory, Analysis, and Best Practices
 ///                                                 for Sigmoid Self-Attention, arXiv:2409.04431)
 ///   out_i = sum_j w_ij v_j
@@ -64,6 +67,24 @@ struct ReluWeights {
   bool is_streaming() const noexcept { return n != Count::keys; }
 };
 static_assert(ElementwiseNormalizer<ReluWeights<>>);
+
+/// w = s / n: attention without a nonlinearity, bilinear in q and k. With every key visible it
+/// equals q (k^T v), which costs less from about D = M on.
+struct IdentityWeights {
+  Count n = Count::one;
+
+  template <class T>
+  auto weights(const Row&) const noexcept {
+    return [](const auto& s, Index) { return s; };
+  }
+  template <class T>
+  T factor(T visible, T, const Row& row) const noexcept {
+    const T count = detail::count_of(n, visible, row);
+    return count == T(0) ? T(0) : T(1) / count;
+  }
+  bool is_streaming() const noexcept { return n != Count::keys; }
+};
+static_assert(ElementwiseNormalizer<IdentityWeights>);
 
 /// w = sigma(s + bias - ln M) / n. The paper takes n = 1 and the bias -ln M, where M is the length
 /// of the sequences it trains on: give that as `bias` to keep it when the length varies.

@@ -34,16 +34,23 @@ Tensor<T, 3> grid_table(Index heads, Index rows, Index columns, F f) {
 template <class T>
 struct GridTable {
   View<const T, 3> table;
+  double per_column;  ///< 1 / columns
+
+  explicit GridTable(View<const T, 3> t) noexcept
+      : table(t), per_column(1 / static_cast<double>(t.extent(1))) {}
 
   Index columns() const noexcept { return table.extent(1); }
   Index rows() const noexcept { return (table.extent(2) / columns() + 1) / 2; }
 
-  /// The values of keys j0, j0 + 1, ... for the query of the row.
+  /// The values of keys j0, j0 + 1, ... for the query of the row. No integer is divided: that is
+  /// slow, and may trap, so that compilers keep it in the loop over the keys. The half keeps the
+  /// product away from integers, which makes it exact.
   template <class V>
   V at(const Row& r, Index j0) const noexcept {
-    const Index y = r.query / columns(), x = r.query - y * columns();
+    const auto y = static_cast<Index>((static_cast<double>(r.query) + 0.5) * per_column);
+    const Index x = r.query - y * columns(), last_row = (table.extent(2) - columns()) / 2;
     const T* first = table.pointer(table.extent(0) == 1 ? 0 : r.head, x);
-    return detail::load_keys<V>(first + (rows() - 1 - y) * columns(), 1, r, j0);
+    return detail::load_keys<V>(first + last_row - y * columns(), 1, r, j0);
   }
   void check(Index, Index heads, Index queries, Index keys) const {
     require(table.extent(1) >= 1 && table.extent(2) % (2 * table.extent(1)) == table.extent(1),
@@ -59,7 +66,7 @@ struct GridTable {
 
 template <class T = float>
 struct GridBias : GridTable<T> {
-  explicit GridBias(View<const T, 3> t) noexcept : GridTable<T>{t} {}
+  explicit GridBias(View<const T, 3> t) noexcept : GridTable<T>(t) {}
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
@@ -72,7 +79,7 @@ static_assert(Score<GridBias<float>>);
 
 template <class T = float>
 struct GridFactor : GridTable<T> {
-  explicit GridFactor(View<const T, 3> t) noexcept : GridTable<T>{t} {}
+  explicit GridFactor(View<const T, 3> t) noexcept : GridTable<T>(t) {}
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {

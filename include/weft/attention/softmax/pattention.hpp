@@ -23,7 +23,8 @@
 ///
 ///   forward(Softmax{NoMask{}, NoScore{}, NormalizedGelu{}, 1.0}, x, K, V, y);
 ///
-/// with x [B, 1, N, C] and K, V as [B, 1, S, .], broadcast over B with stride 0. NormalizedGelu
+/// with x [B, 1, N, C] and K, V as [B, 1, S, .], broadcast over B with stride 0; or as an operator
+/// on packed or quantized tokens, parameter_tokens.hpp, which is the faster way. NormalizedGelu
 /// takes two passes. Only ScaledSoftmax has a log-sum-exp. Factors that are negative or not finite
 /// throw weft::error, and so does a stream of tokens with factors that depend on S.
 namespace weft {

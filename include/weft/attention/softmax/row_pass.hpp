@@ -44,6 +44,7 @@ struct Policies {
   const S& score;
   static constexpr bool has_score = !std::is_same_v<S, NoScore>;
   static constexpr bool exponential = ExponentialNormalizer<Z>;
+  static constexpr bool reweighs = ReweighingScore<S>;
 
   /// What queries are multiplied by besides the scale.
   template <class T>
@@ -86,9 +87,33 @@ T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index 
   return max_lanes(xsimd::max(best[0], best[1]));
 }
 
-/// weights[begin, end) = 2^(s - m), up to the next multiple of the vector; returns their sum.
-template <class T, class A, class Weight>
-T weights_of(const T* s, Index begin, Index end, T m, Weight* weights) noexcept {
+/// What becomes of the weights of keys c, c + 1, ... of a tile after they are summed: nothing.
+struct AsTheyAre {
+  template <class V>
+  V operator()(V w, Index) const noexcept {
+    return w;
+  }
+};
+
+/// What the score of the policies makes of the weights of one row. A key that weighs nothing, as a
+/// hidden one does, goes on doing so whatever its factor is, NaN included.
+template <class P>
+auto reweighing(const P& policies, const Row& row, Index j0) noexcept {
+  if constexpr (P::reweighs)
+    return [&policies, row, j0](const auto& w, Index c) {
+      using V = std::remove_cvref_t<decltype(w)>;
+      const V zero(0);
+      return V(xsimd::select(w == zero, zero, policies.score.reweigh(w, row, j0 + c)));
+    };
+  else
+    return AsTheyAre{};
+}
+
+/// p = 2^(s - m) of [begin, end), up to the next multiple of the vector; returns their sum and
+/// leaves finish(p, c) in weights[c].
+template <class T, class A, class Weight, class Finish>
+T weights_of(const T* s, Index begin, Index end, T m, Weight* weights,
+             const Finish& finish) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   const V top(m);
@@ -97,23 +122,17 @@ T weights_of(const T* s, Index begin, Index end, T m, Weight* weights) noexcept 
   for (; c + W < end; c += 2 * W) {
     const V p = math::exp2_nonpositive(load<A>(s + c) - top);
     const V q = math::exp2_nonpositive(load<A>(s + c + W) - top);
-    store_as<A>(weights + c, p);
-    store_as<A>(weights + c + W, q);
+    store_as<A>(weights + c, finish(p, c));
+    store_as<A>(weights + c + W, finish(q, c + W));
     even += p;
     odd += q;
   }
   if (c < end) {
     const V p = math::exp2_nonpositive(load<A>(s + c) - top);
-    store_as<A>(weights + c, p);
+    store_as<A>(weights + c, finish(p, c));
     even += p;
   }
   return sum_lanes(even + odd);
-}
-
-template <class T, class A>
-void scale_row(T* acc, Index n, T by) noexcept {
-  const Vec<T, A> f(by);
-  for (Index e = 0; e < n; e += kWidth<T, A>) store<A>(acc + e, load<A>(acc + e) * f);
 }
 
 /// Moves the base of a row to `m`.
@@ -141,11 +160,11 @@ void take_logits(const P& policies, const Row& row, bool masked, Index j0, Index
 /// rows of a tile, because a row's maximum takes a chain of operations and its weights wait for the
 /// end of it. A row that has seen no key has a base of zero, where hidden logits weigh exactly
 /// nothing.
-template <class T, class A, class Weight>
-void take_weights(const T* s, Index begin, Index end, Weight* weights,
-                  const RowState<T>& state) noexcept {
+template <class T, class A, class Weight, class Finish = AsTheyAre>
+void take_weights(const T* s, Index begin, Index end, Weight* weights, const RowState<T>& state,
+                  const Finish& finish = {}) noexcept {
   const T m = *state.m;
-  *state.l += weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights);
+  *state.l += weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights, finish);
 }
 
 /// acc[0, n) += weight * row[0, n); n is a multiple of the vector.

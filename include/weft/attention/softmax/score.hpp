@@ -19,6 +19,12 @@
 ///   void check(Index batch, Index heads, Index queries, Index keys) const;
 /// A score that can hide a key by answering -inf says so: `static constexpr bool can_hide = true`.
 /// Scores are applied in the order in which a Chain lists them.
+///
+/// A score may besides change the weights that the normalizer makes of the logits:
+///   template <class V> V reweigh(V w, const Row& row, Index j0) const noexcept
+/// Its answer multiplies the values and nothing else: sums of weights, and with them denominators
+/// and log-sum-exps, are of w, and merging partial results stays exact. weight_factor.hpp makes
+/// such a score of any that multiplies.
 namespace weft {
 
 template <class S, class V = Vec<float>>
@@ -39,6 +45,20 @@ namespace detail {
 
 template <class S>
 inline constexpr bool kCanHide = requires { requires S::can_hide; };
+
+template <class S>
+concept ReweighingScore = requires(const S& s, Vec<float> w, const Row& r, Index j0) {
+  { s.reweigh(w, r, j0) } noexcept -> std::same_as<Vec<float>>;
+};
+
+/// What a score makes of weights: themselves, if it has nothing to say.
+template <class V, class S>
+V reweigh(const S& score, V w, const Row& r, Index j0) noexcept {
+  if constexpr (ReweighingScore<S>)
+    return score.reweigh(w, r, j0);
+  else
+    return w;
+}
 
 template <class V>
 inline constexpr Index kLanes = static_cast<Index>(V::size);
@@ -126,32 +146,56 @@ struct Alibi {
 };
 static_assert(Score<Alibi<float>>);
 
-/// Bias by relative position (T5, arXiv:1910.10683; any Toeplitz bias):
-///   s <- s + bias[h, (j - (i + M - N)) + zero]
-/// `bias` is [H, L], `zero` the column of distance 0. Distances run from -(M - 1) to N - 1, so
-/// zero >= M - 1 and L >= zero + N.
-template <class T = float>
-struct RelativeBias {
-  View<const T, 2> bias;
+/// A number per head and relative position, t[h, (j - (i + M - N)) + zero]: what RelativeBias and
+/// RelativeFactor share. `table` is [H, L], `zero` the column of distance 0. Distances run from
+/// -(M - 1) to N - 1, so zero >= M - 1 and L >= zero + N.
+template <class T>
+struct RelativeTable {
+  View<const T, 2> table;
   Index zero;
+
+  /// The numbers of keys j0, j0 + 1, ... for the query of the row.
+  template <class V>
+  V at(const Row& r, Index j0) const noexcept {
+    return detail::load_keys<V>(table.pointer(r.head) + zero - r.position(), 1, r, j0);
+  }
+  void check(Index, Index heads, Index queries, Index keys) const {
+    require(table.extent(0) == heads, "relative table: ", table.extent(0), " rows for ", heads,
+            " query heads; give one per head");
+    require(table.stride(1) == 1, "relative table: the last axis must have stride 1");
+    require(zero >= keys - 1 && table.extent(1) >= zero + queries,
+            "relative table: distances from ", -(keys - 1), " to ", queries - 1,
+            " are asked for, the table has ", -zero, " to ", table.extent(1) - zero - 1);
+  }
+};
+
+/// Bias by relative position (T5, arXiv:1910.10683; any Toeplitz bias), s <- s + t.
+template <class T = float>
+struct RelativeBias : RelativeTable<T> {
+  RelativeBias(View<const T, 2> t, Index z) noexcept : RelativeTable<T>{t, z} {}
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
-    const T* row = bias.pointer(r.head) + zero - r.position();
-    return s + detail::load_keys<V>(row, 1, r, j0);
-  }
-  void check(Index, Index heads, Index queries, Index keys) const {
-    require(bias.extent(0) == heads, "RelativeBias: ", bias.extent(0), " rows for ", heads,
-            " query heads; give one per head");
-    require(bias.stride(1) == 1, "RelativeBias: the last axis must have stride 1");
-    require(zero >= keys - 1 && bias.extent(1) >= zero + queries, "RelativeBias: distances from ",
-            -(keys - 1), " to ", queries - 1, " are asked for, the table has ", -zero, " to ",
-            bias.extent(1) - zero - 1);
+    return s + this->template at<V>(r, j0);
   }
 };
 template <class T>
-RelativeBias(View<const T, 2>, Index) -> RelativeBias<T>;
+RelativeBias(View<T, 2>, Index) -> RelativeBias<std::remove_const_t<T>>;
 static_assert(Score<RelativeBias<float>>);
+
+/// s <- s t. Of weights instead of logits: WeightFactor (weight_factor.hpp).
+template <class T = float>
+struct RelativeFactor : RelativeTable<T> {
+  RelativeFactor(View<const T, 2> t, Index z) noexcept : RelativeTable<T>{t, z} {}
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    return s * this->template at<V>(r, j0);
+  }
+};
+template <class T>
+RelativeFactor(View<T, 2>, Index) -> RelativeFactor<std::remove_const_t<T>>;
+static_assert(Score<RelativeFactor<float>>);
 
 /// First, then Second.
 template <class First, class Second>
@@ -163,6 +207,12 @@ struct Chain {
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
     return second(first(s, r, j0), r, j0);
+  }
+  template <class V>
+  V reweigh(V w, const Row& r, Index j0) const noexcept
+    requires(detail::ReweighingScore<First> || detail::ReweighingScore<Second>)
+  {
+    return detail::reweigh(second, detail::reweigh(first, w, r, j0), r, j0);
   }
   void check(Index batch, Index heads, Index queries, Index keys) const {
     detail::check_policy(first, batch, heads, queries, keys);

@@ -17,7 +17,7 @@ namespace weft {
 ///
 /// The second product is a matrix product per block of queries and goes into the score as a bias
 /// that is read shifted by one per query; the shift by padding and reshaping of the published code
-/// is not needed. Time O(B H N M (2 D + E)), scratch memory 192 H (M + 192) numbers and one copy of
+/// is not needed. Time O(B H N M (2 D + E)), scratch memory 64 H (M + 64) numbers and one copy of
 /// q.
 ///
 /// Throws where shapes disagree, N > M or L < M.
@@ -90,15 +90,19 @@ class XlBlocks {
     forward<A>(mixer, unsqueeze(shifted_.slice(1, 0, n)), k, v, out, ctx_);
   }
 
-  static constexpr Index kRows = 192;  // products of one head stay in the L2 cache up to M = 2048
+  static constexpr Index kRows = 64;  // products of 8 heads and M = 2048 take 4 MiB
 
  private:
   /// shifted = (q + bias) factor, for the queries of a block.
   void add_bias(Index b, Index first, Index n, const View<const T, 2>& bias, T factor) const {
     for (Index h = 0; h < q_.extent(1); ++h)
-      for (Index i = 0; i < n; ++i)
+      for (Index i = 0; i < n; ++i) {
+        const Q* from = q_.pointer(b, h, first + i);
+        const T* add = bias.pointer(h);
+        T* to = shifted_.pointer(h, i);
         for (Index d = 0; d < q_.extent(3); ++d)
-          shifted_(h, i, d) = (static_cast<T>(q_(b, h, first + i, d)) + bias(h, d)) * factor;
+          to[d] = (static_cast<T>(from[d]) + add[d]) * factor;
+      }
   }
 
   /// The products with the distances keys - 1 .. 0 of the last query; columns beyond them belong to
@@ -140,9 +144,12 @@ void forward(const TransformerXl<T>& mixer, const Q& q, const K& k, const V& v, 
           to.extent(2));
   require(mixer.r.extent(0) == heads && mixer.r.extent(2) == D && mixer.r.extent(1) >= M,
           "TransformerXl: r is ", mixer.r, ", wanted [", heads, ", ", M, " or more, ", D, "]");
-  for (const auto& bias : {mixer.content_bias, mixer.position_bias})
+  detail::require_channels(queries, "TransformerXl: q");
+  for (const auto& bias : {mixer.content_bias, mixer.position_bias}) {
     require(bias.extent(0) == heads && bias.extent(1) == D, "TransformerXl: a bias is ", bias,
             ", wanted [", heads, ", ", D, "]");
+    detail::require_channels(bias, "TransformerXl: a bias");
+  }
   if (queries.empty()) return;
   const double scale = detail::scale_of(mixer, D);
   const Arena::Frame frame(ctx.arena());

@@ -34,18 +34,22 @@ void begin_row(const Z& z, bool collecting, const RowState<T>& state) noexcept {
 /// weights[begin, end) of keys j0 + begin, ... from finished logits, up to the next multiple of the
 /// vector: zero where a key is hidden. Adds up l, and the number of visible keys in m unless that
 /// is a base.
-template <class T, class A, class Z, class Weight>
-void weigh_row(const Z& z, const Row& row, const T* s, Index j0, Index begin, Index end,
-               Weight* weights, const RowState<T>& state) noexcept {
+template <class T, class A, class P, class Z, class Weight>
+void weigh_row(const P& policies, const Z& z, const Row& row, const T* s, Index j0, Index begin,
+               Index end, Weight* weights, const RowState<T>& state) noexcept {
   using V = Vec<T, A>;
   const auto weigh = row_weights<T>(z, row, state.statistic);
+  const auto finish = reweighing(policies, row, j0);
   const V zero(T(0)), one(T(1)), hidden(kHidden<T>);
   V sum = zero, count = zero;
   for (Index c = begin; c < end; c += kWidth<T, A>) {
     const V x = load<A>(s + c);
     const auto out_of_sight = x <= hidden;  // false for NaN, which shall be seen
-    const V w = xsimd::select(out_of_sight, zero, weigh(x, j0 + c));
-    store_as<A>(weights + c, w);
+    // Weights of -infinity would be multiplied out of underflows, which processors take 100 cycles
+    // for each.
+    const V seen = xsimd::select(out_of_sight, zero, x);
+    const V w = xsimd::select(out_of_sight, zero, weigh(seen, j0 + c));
+    store_as<A>(weights + c, finish(w, c));
     if constexpr (!ExponentialNormalizer<Z>) count += xsimd::select(out_of_sight, zero, one);
     if constexpr (requires { z.mass(w); })
       sum += z.mass(w);
@@ -66,7 +70,7 @@ void take_row(const P& policies, const Z& z, const Row& row, bool masked, bool c
                        : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
   if constexpr (TwoPassNormalizer<Z>)
     if (collecting) return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
-  weigh_row<T, A>(z, row, s, j0, begin, end, weights, state);
+  weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
 }
 
 /// The row pass over the logits [rows][kTileLd] of one tile, whatever the normalizer: row(r),
@@ -81,7 +85,8 @@ void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, bool col
       take_logits<T, A>(policies, row(r), masked, j0, begin, end, logits + r * ld, state(r),
                         padded_dim);
     for (Index r = 0; r < rows; ++r)
-      take_weights<T, A>(logits + r * ld, begin, end, weights(r), state(r));
+      take_weights<T, A>(logits + r * ld, begin, end, weights(r), state(r),
+                         reweighing(policies, row(r), j0));
   } else {
     for (Index r = 0; r < rows; ++r)
       take_row<T, A>(policies, z, row(r), masked, collecting, j0, begin, end, logits + r * ld,

@@ -1,0 +1,244 @@
+/// kernelized/<variant>/...: attention by features, landmarks, projections and latents, in time
+/// that grows more slowly than with the square of the length. Softmax attention of the same shape
+/// is softmax/full/forward/f32/B=1/H=8/N=.../D=64.
+#include "support/inputs.hpp"
+#include "support/row.hpp"
+#include <weft/attention/kernelized/combiner.hpp>
+#include <weft/attention/kernelized/fit.hpp>
+#include <weft/attention/kernelized/informer.hpp>
+#include <weft/attention/kernelized/informer_distil.hpp>
+#include <weft/attention/kernelized/linformer.hpp>
+#include <weft/attention/kernelized/luna.hpp>
+#include <weft/attention/kernelized/mdta.hpp>
+#include <weft/attention/kernelized/nystromformer.hpp>
+#include <weft/attention/kernelized/relative_fft.hpp>
+#include <weft/attention/kernelized/soft.hpp>
+#include <weft/attention/kernelized/synthesizer.hpp>
+#include <weft/attention/softmax/mixer.hpp>
+
+#include <cmath>
+#include <string>
+
+namespace {
+
+using bench::Index;
+using bench::uniform;
+using weft::Context;
+
+constexpr Index kHeads = 8, kDim = 64;
+
+using Keys = std::initializer_list<std::pair<std::string_view, Index>>;
+
+bench::Row kernelized_row(const char* variant, Keys sizes, double flops) {
+  return {.name = bench::row_name(std::string("kernelized/") + variant + "/forward/f32", sizes),
+          .flops = flops};
+}
+
+weft::Tensor<float, 4> tokens(Index count, std::uint64_t seed, Index channels = kDim,
+                              Index heads = kHeads) {
+  return uniform<float>({1, heads, count, channels}, seed);
+}
+
+/// Both transforms of every channel counted as 5 L log2 L.
+void add_toeplitz(Index N, weft::ToeplitzMethod method, const char* name) {
+  constexpr Index C = 64;
+  const double L = 2 * static_cast<double>(N);
+  const bool direct = method == weft::ToeplitzMethod::direct;
+  const double flops = direct ? 2.0 * static_cast<double>(N * N * C) : 5 * L * std::log2(L) * C;
+  bench::Row{.name = bench::row_name(std::string("kernelized/toeplitz/") + name + "/f32",
+                                     {{"N", N}, {"C", C}}),
+             .flops = flops,
+             .bytes = 8.0 * static_cast<double>(N * C)}
+      .add([N, method](const Context& context) {
+        const auto c = uniform<float>({1, 2 * N - 1});
+        return [&context, matrix = weft::Toeplitz<float>(c, method), x = uniform<float>({N, C}, 2),
+                y = uniform<float>({N, C}, 3)]() mutable {
+          matrix.multiply(0, std::as_const(x).view(), y.view(), context);
+        };
+      });
+}
+
+void add_relative(Index N, Index m, weft::RelativeMethod method, const char* name) {
+  constexpr Index heads = 1;
+  const double pairs = 2.0 * heads * static_cast<double>(N * N * (m + kDim));
+  bench::Row row =
+      kernelized_row("relative_fft", {{"H", heads}, {"N", N}, {"D", kDim}, {"m", m}}, pairs);
+  row.name += std::string("/") + name;
+  row.add([=](const Context& context) {
+    auto w = uniform<float>({m, kDim}, 5);
+    weft::RelativeKernel<float> mixer(w.view(), uniform<float>({heads, 2 * N - 1}, 6),
+                                      {false, true, method});
+    return [&context, q = tokens(N, 1, kDim, heads), k = tokens(N, 2, kDim, heads),
+            v = tokens(N, 3, kDim, heads), out = tokens(N, 4, kDim, heads), w = std::move(w),
+            mixer = std::move(mixer)]() mutable { forward(mixer, q, k, v, out, context); };
+  });
+}
+
+/// Operations of attention of `queries` to `keys` tokens.
+double attention_flops(Index queries, Index keys) {
+  return 4.0 * kHeads * kDim * static_cast<double>(queries) * static_cast<double>(keys);
+}
+
+/// softmax/full of the shape that the rows below replace.
+void add_softmax(Index N) {
+  bench::Row{.name = bench::row_name("kernelized/softmax/forward/f32", {{"N", N}, {"D", kDim}}),
+             .flops = attention_flops(N, N)}
+      .add([N](const Context& context) {
+        return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3),
+                out = tokens(N, 4)]() mutable { forward(weft::Softmax{}, q, k, v, out, context); };
+      });
+}
+
+void add_projections(Index N, Index R) {
+  kernelized_row("linformer", {{"N", N}, {"D", kDim}, {"R", R}},
+                 attention_flops(R, N) + attention_flops(N, R))
+      .add([=](const Context& context) {
+        return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
+                e = uniform<float>({kHeads, R, N}, 5)]() mutable {
+          const auto table = std::as_const(e).view();
+          forward(weft::Linformer<float>{table, table}, q, k, v, out, context);
+        };
+      });
+  kernelized_row("luna", {{"N", N}, {"D", kDim}, {"m", R}},
+                 attention_flops(R, N) + attention_flops(N, R))
+      .add([=](const Context& context) {
+        return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
+                latents = tokens(R, 5), packed = tokens(R, 6)]() mutable {
+          forward(weft::Luna{}, latents, q, k, v, packed, out, context);
+        };
+      });
+}
+
+/// Six iterations are 24 products of m x m, twenty of Newton's 40.
+void add_landmarks(Index side, Index r) {
+  const Index N = side * side, m = N / (r * r);
+  const double cube = 2.0 * kHeads * static_cast<double>(m * m * m);
+  kernelized_row("nystromformer", {{"N", N}, {"D", kDim}, {"m", m}},
+                 2 * attention_flops(N, m) + 24 * cube)
+      .add([=](const Context& context) {
+        return [&context, m, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3),
+                out = tokens(N, 4)]() mutable {
+          forward(weft::Nystromformer<float>{m}, q, k, v, out, context);
+        };
+      });
+  kernelized_row(
+      "soft", {{"N", N}, {"D", kDim}, {"n", m}},
+      2 * attention_flops(N, m) + 2.0 * kHeads * static_cast<double>(N * kDim * kDim) + 40 * cube)
+      .add([=](const Context& context) {
+        return [&context, side, q = tokens(N, 1), v = tokens(N, 3), out = tokens(N, 4),
+                landmark = uniform<float>({kDim, kDim, r, r}, 5)]() mutable {
+          forward(weft::Soft<float>{side, side, std::as_const(landmark).view()}, q, v, out,
+                  context);
+        };
+      });
+}
+
+void add_channels(Index N) {
+  const double flops = 4.0 * kHeads * kDim * kDim * static_cast<double>(N);
+  kernelized_row("mdta", {{"n", N}, {"C", kHeads * kDim}}, flops).add([=](const Context& context) {
+    const auto channels = [N](std::uint64_t seed) {
+      return uniform<float>({1, kHeads, kDim, N}, seed);
+    };
+    return [&context, q = channels(1), k = channels(2), v = channels(3), out = channels(4),
+            temperature = uniform<float>({kHeads}, 5)]() mutable {
+      forward(weft::Mdta<float>{std::as_const(temperature).view()}, q, k, v, out, context);
+    };
+  });
+}
+
+void add_informer(Index N) {
+  const Index u = weft::prob_sparse_count(N);
+  kernelized_row("informer_probsparse", {{"N", N}, {"D", kDim}, {"u", u}},
+                 attention_flops(N, u) / 2 + attention_flops(u, N))
+      .add([=](const Context& context) {
+        weft::Philox random(1);
+        return
+            [&context, u, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
+             samples = weft::prob_sparse_samples(random, N, N, u)]() mutable {
+              forward(weft::ProbSparse{std::as_const(samples).view(), u}, q, k, v, out, context);
+            };
+      });
+  constexpr Index C = kHeads * kDim;
+  kernelized_row("informer_distil", {{"N", N}, {"C", C}}, 6.0 * static_cast<double>(N * C * C))
+      .add([=](const Context& context) {
+        return [&context, x = uniform<float>({1, N, C}, 1), w = uniform<float>({C, C, 3}, 2),
+                p = uniform<float>({C}, 3), variance = weft::Tensor<float, 1>({C}),
+                out = uniform<float>({1, N / 2, C}, 4)]() mutable {
+          const weft::View<const float, 1> one = p.view(), zero = variance.view();
+          const weft::InformerDistil<float> layer{
+              std::as_const(w).view(), one, one, one, one, zero};
+          forward(layer, x, out, context);
+        };
+      });
+}
+
+void add_synthesizer(Index N) {
+  const double flops = attention_flops(N, N);
+  kernelized_row("synthesizer", {{"N", N}, {"D", kDim}, {"hidden", kDim}}, flops)
+      .add([=](const Context& context) {
+        return [&context, x = tokens(N, 1), v = tokens(N, 2), out = tokens(N, 3),
+                w1 = uniform<float>({kHeads, kDim, kDim}, 4),
+                b1 = uniform<float>({kHeads, kDim}, 5), w2 = uniform<float>({kHeads, N, kDim}, 6),
+                b2 = uniform<float>({kHeads, N}, 7)]() mutable {
+          const weft::SynthesizerDense<float> dense{w1.view(), b1.view(), w2.view(), b2.view()};
+          forward(dense, x, v, out, context);
+        };
+      });
+}
+
+template <class Mixer>
+void add_combiner(Index N, const char* form, const Mixer& mixer, double pairs) {
+  bench::Row row =
+      kernelized_row("combiner", {{"N", N}, {"D", kDim}}, attention_flops(1, 1) * pairs);
+  row.name += std::string("/") + form;
+  row.add([N, mixer](const Context& context) {
+    return [&context, mixer, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3),
+            out = tokens(N, 4)]() mutable { forward(mixer, q, k, v, out, context); };
+  });
+}
+
+/// Pairs: of a token and what it attends to, and of a span and its tokens.
+void add_spans(Index side) {
+  const Index N = side * side;
+  const double n = static_cast<double>(N), w = static_cast<double>(side);
+  add_combiner(N, "fixed", weft::CombinerFixed{side}, n * w + n);
+  add_combiner(N, "log_sparse", weft::CombinerLogSparse{}, 1.5 * n * std::log2(n));
+  add_combiner(N, "axial", weft::CombinerAxial<float>{side}, 2 * n * w);
+  add_combiner(N, "mixture", weft::CombinerMixture{side}, 5 * n * w);
+}
+
+void add_fit(Index groups, Index n, Index m) {
+  const double all = attention_flops(groups * n, n) + 2 * attention_flops(groups * n, m) +
+                     attention_flops(groups * m, groups * m);
+  kernelized_row("fit", {{"T", groups}, {"n", n}, {"m", m}, {"D", kDim}}, all)
+      .add([=](const Context& context) {
+        return [&context, groups, first_x = tokens(groups * n, 1), first_z = tokens(groups * m, 2),
+                x = tokens(groups * n, 1), z = tokens(groups * m, 2)]() mutable {
+          // The block works in place: begin with the same inputs again.
+          std::copy_n(first_x.data(), x.size(), x.data());
+          std::copy_n(first_z.data(), z.size(), z.data());
+          forward(weft::FitBlock{groups}, x, z, context);
+        };
+      });
+}
+
+const bench::Rows rows([] {
+  using Method = weft::ToeplitzMethod;
+  for (const Index N : {16, 32, 64, 1024}) add_toeplitz(N, Method::direct, "direct");
+  for (const Index N : {16, 32, 64, 1024, 16384, 65536}) add_toeplitz(N, Method::fft, "multiply");
+  using Relative = weft::RelativeMethod;
+  for (const Index N : {1024, 4096}) add_relative(N, 16, Relative::direct, "direct");
+  for (const Index N : {1024, 4096}) add_relative(N, 16, Relative::fft, "fft");
+  for (const Index N : {1024, 4096}) {
+    add_softmax(N);
+    add_projections(N, 256);
+    add_channels(N);
+    add_informer(N);
+  }
+  for (const Index side : {32, 64}) add_landmarks(side, side / 8);
+  add_synthesizer(1024);
+  for (const Index side : {32, 64}) add_spans(side);
+  add_fit(16, 256, 64);
+});
+
+}  // namespace
