@@ -14,8 +14,8 @@
 ///
 /// q and k are features already. One head of one sequence; see LinearAnswer for many.
 ///
-/// Truth of linear/simple_gla, linear/gla, linear/retention, delta/delta_net,
-/// delta/gated_delta_net, delta/channel_gated_delta_net, delta/mom.
+/// Truth of linear/linear_transformer, linear/simple_gla, linear/gla, linear/retention,
+/// delta/delta_net, delta/gated_delta_net, delta/channel_gated_delta_net, delta/mom.
 namespace reference {
 
 using Rows = std::vector<std::vector<double>>;

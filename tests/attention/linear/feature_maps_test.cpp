@@ -199,6 +199,13 @@ TEST_CASE("feature maps: what does not fit is refused", "[linear]") {
   CHECK(contains(refusal(PositionedKeys{Identity{}, table}), "must be [3, N, 8]"));
   CHECK(contains(refusal(Sides{Identity{}, Taylor{}}), "the maps must give as many"));
   CHECK(contains(refusal(CosineFeatures{0}), "horizon is 0"));
+  const auto too_far = [](const auto& map) {
+    return message_of([&] { map.check_positions(5, 10); });
+  };
+  const KeyLengths decorated{Sides{CosineFeatures{9}, CosineFeatures{10}}, lengths};
+  CHECK(contains(too_far(decorated), "10 tokens, the horizon is 9"));
+  CHECK(contains(too_far(PositionedKeys{Identity{}, table}), "10 tokens, the table has 9"));
+  CHECK(too_far(ScaledQueries{CosineFeatures{10}, factor}).empty());
   CHECK(contains(refusal(Polynomial{0}), "degree is 0"));
   CHECK(contains(refusal(Dpfp{0}), "nu is 0"));
   const Tensor<float, 1> seven({7});

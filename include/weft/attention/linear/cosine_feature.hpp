@@ -12,8 +12,9 @@ namespace weft {
 ///   phi(x_i) = [relu(x_i) sin t_i, relu(x_i) cos t_i],  t_i = (pi / 2) (i + 1) / horizon
 ///   phi(q_i) . phi(k_j) = (relu(q_i) . relu(k_j)) cos((pi / 2) (i - j) / horizon)
 ///
-/// F = 2 D. `horizon` is a number of tokens fixed beforehand, the same for all calls of a stream
-/// and at least as long as it; the published code takes max(N, M). Beyond it weights turn negative.
+/// F = 2 D. `horizon` is a number of tokens fixed beforehand, the same for all calls of a stream;
+/// the published code takes max(N, M). Throws for tokens beyond it, whose weights would turn
+/// negative.
 ///
 ///   LinearAttention{CosineFeatures{N}, NoDecay{}, Additive{}, AtLeastEpsilon{1e-6}}
 struct CosineFeatures {
@@ -32,6 +33,9 @@ struct CosineFeatures {
   }
   void check(Index, Index, Index) const {
     require(horizon >= 1, "CosineFeatures: horizon is ", horizon, ", at least one token is needed");
+  }
+  void check_positions(Index, Index to) const {
+    require(to <= horizon, "CosineFeatures: ", to, " tokens, the horizon is ", horizon);
   }
 };
 static_assert(FeatureMap<CosineFeatures>);

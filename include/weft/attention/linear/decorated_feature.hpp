@@ -34,6 +34,7 @@ struct KeyLengths {
             " sequences; give one per sequence");
     detail::check_feature(f, batch, heads, dim);
   }
+  void check_positions(Index from, Index to) const { detail::check_feature_positions(f, from, to); }
 };
 template <class F, class X>
 KeyLengths(F, X&&) -> KeyLengths<F>;
@@ -60,6 +61,7 @@ struct ScaledQueries {
             factor, ", must be [", batch, ", ", heads, ", N]");
     detail::check_feature(f, batch, heads, dim);
   }
+  void check_positions(Index from, Index to) const { detail::check_feature_positions(f, from, to); }
 };
 template <class F, class X>
 ScaledQueries(F, X&&) -> ScaledQueries<F, detail::Element<X>>;
@@ -95,6 +97,11 @@ struct PositionedKeys {
     require(table.stride(2) == 1 || dim == 1, "PositionedKeys: the channels must be contiguous");
     detail::check_feature(f, batch, heads, dim);
   }
+  void check_positions(Index from, Index to) const {
+    require(to <= table.extent(1), "PositionedKeys: ", to, " tokens, the table has ",
+            table.extent(1));
+    detail::check_feature_positions(f, from, to);
+  }
 };
 template <class F, class X>
 PositionedKeys(F, X&&) -> PositionedKeys<F, detail::Element<X>>;
@@ -119,6 +126,10 @@ struct Sides {
             detail::feature_count(keys, dim), " of a key; the maps must give as many");
     detail::check_feature(queries, batch, heads, dim);
     detail::check_feature(keys, batch, heads, dim);
+  }
+  void check_positions(Index from, Index to) const {
+    detail::check_feature_positions(queries, from, to);
+    detail::check_feature_positions(keys, from, to);
   }
 };
 template <class F, class G>

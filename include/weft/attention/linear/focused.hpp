@@ -54,14 +54,14 @@ void focus_row(const S* x, const T* position, const T* inverse, Index n, int p, 
   }
   const T largest = row_max<A>(to, n);
   const V relative(1 / largest);
-  T squares = 0, power_squares = 0;
+  V squares(T(0)), power_squares(T(0));
   for (Index c = 0; c < n; c += W) {
-    const V y = load_partial<A>(to + c, std::min(W, n - c)) * relative;
+    const V y = load_partial<A>(to + c, std::min(W, n - c)) * relative;  // zeros behind the end
     const V raised = power_of(y, p);
-    squares += sum_lanes(V(y * y));
-    power_squares += sum_lanes(V(raised * raised));
+    squares = mul_add(y, y, squares);
+    power_squares = mul_add(raised, raised, power_squares);
   }
-  const V factor(largest * std::sqrt(squares / power_squares));
+  const V factor(largest * std::sqrt(sum_lanes(squares) / sum_lanes(power_squares)));
   for (Index c = 0; c < n; c += W) {
     const Index lanes = std::min(W, n - c);
     const V y = load_partial<A>(to + c, lanes) * relative;

@@ -164,13 +164,7 @@ struct InLineResidual {
     check(C, tokens.extent(1));
     const Arena::Frame frame(ctx.arena());
     const View<T, 2> mean = take(ctx, B, C), hidden = take(ctx, B, C), kernel = take(ctx, B, 9 * C);
-    const double weight = 1 / static_cast<double>(tokens.extent(1));
-    for (Index b = 0; b < B; ++b)
-      for (Index c = 0; c < C; ++c) {
-        double sum = 0;
-        for (Index i = 0; i < tokens.extent(1); ++i) sum += static_cast<double>(tokens(b, i, c));
-        mean(b, c) = static_cast<T>(sum * weight);
-      }
+    for (Index b = 0; b < B; ++b) mean_token(tokens.select(0, b), ctx.arena(), mean.pointer(b));
     grouped<A>(mean, w1, b1, hidden, Activate<GeluErf>{}, ctx);
     grouped<A>(hidden, w2, b2, kernel, NoEpilogue{}, ctx);
     for (Index b = 0; b < B; ++b) {
@@ -182,6 +176,19 @@ struct InLineResidual {
  private:
   static View<T, 2> take(const Context& ctx, Index rows, Index cols) {
     return {ctx.arena().template take<T>(rows * cols), {rows, cols}};
+  }
+
+  /// Sums in fp64: there may be many tokens.
+  template <class X>
+  static void mean_token(const View<X, 2>& tokens, Arena& arena, T* mean) {
+    const Arena::Frame frame(arena);
+    const Index C = tokens.extent(1);
+    double* sums = arena.take<double>(C);
+    std::fill_n(sums, C, 0.0);
+    for (Index i = 0; i < tokens.extent(0); ++i)
+      for (Index c = 0; c < C; ++c) sums[c] += static_cast<double>(tokens(i, c));
+    for (Index c = 0; c < C; ++c)
+      mean[c] = static_cast<T>(sums[c] / static_cast<double>(tokens.extent(0)));
   }
 
   void check(Index channels, Index tokens) const {
