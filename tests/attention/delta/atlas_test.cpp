@@ -109,6 +109,10 @@ TEST_CASE("atlas: chunks and tokens go on where the state is, threads change not
     return run(mixer, own, in, ctx);
   }));
   auto again = fresh();
+  Tensor<double, 4> at_once(in.out_shape());
+  forward(mixer, again, in.q, in.k, in.v, at_once);
+  CHECK(doubles_of(at_once.view()) == whole);
+  CHECK(again.position == 0);
   Tensor<double, 4> out(in.out_shape());
   for (Index at = 0; at < 20;) {
     const Index n = std::min<Index>(20 - at, 7);

@@ -84,6 +84,15 @@ struct AtlasState {
   Tensor<T, 4> keys, values;
   Index position = 0;
 
+  /// To save, restore or roll back.
+  AtlasState clone() const {
+    const auto all = [](const std::vector<Tensor<T, 4>>& list) {
+      std::vector<Tensor<T, 4>> out;
+      for (const auto& x : list) out.push_back(x.clone());
+      return out;
+    };
+    return {all(weights), all(momenta), all(frozen), keys.clone(), values.clone(), position};
+  }
   Index bytes() const noexcept {
     Index numbers = keys.size() + values.size();
     for (const auto* list : {&weights, &momenta, &frozen})
@@ -219,6 +228,15 @@ void prefill(const Atlas<Memory, T>& mixer, AtlasState<T>& state, const Q& q, co
                  values.pointer(b, h, t), results.pointer(b, h, t), keys.extent(3));
   });
   state.position += tokens;
+}
+
+/// A whole sequence from a state, which stays: it holds the weights that a model has learned.
+template <class A = DefaultArch, class Memory, class T, ViewLike<4> Q, ViewLike<4> K, ViewLike<4> V,
+          ViewLike<4> O>
+void forward(const Atlas<Memory, T>& mixer, const AtlasState<T>& initial, const Q& q, const K& k,
+             const V& v, O&& out, const Context& ctx = Context()) {
+  auto state = initial.clone();
+  prefill<A>(mixer, state, q, k, v, out, ctx);
 }
 
 /// One token: q, k [B, H, D], v, out [B, H, E].

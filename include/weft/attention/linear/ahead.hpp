@@ -39,7 +39,7 @@ class RowsAhead {
     Index bytes;
   };
 
-  Stretch stretches_[kStretches];
+  Stretch stretches_[kStretches] = {};
   int count_ = 0;
 };
 
