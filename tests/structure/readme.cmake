@@ -25,7 +25,7 @@ function(weft_readme_sources readme folder out)
     string(SUBSTRING "${text}" ${end} -1 text)
 
     math(EXPR number "${number} + 1")
-    if(NOT "\n${block}" MATCHES "\n(int main|struct |class |template |namespace )")
+    if(NOT "\n${block}" MATCHES "\n(int main|void |struct |class |template |namespace )")
       _weft_wrap_statements("${block}" ${number} block)
     endif()
     set(source "${folder}/block${number}.cpp")
