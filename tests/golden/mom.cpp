@@ -104,7 +104,8 @@ class Mixture {
   /// The tokens of memory m of a route: their rows of `mixed`, and the states [B, H, dk, dv].
   Tensor<T, 4> run_part(const MemoryRoute& route, Index m, const Tensor<T, 2>& xs,
                         Tensor<T, 2>& mixed, const std::string& prefix, Index weights) {
-    const auto [first, count] = route.tokens_of(m);
+    const MemoryRoute::Span span = route.tokens_of(m);
+    const Index first = span.first, count = span.count;
     const View<const T, 2> x = xs.view().slice(0, first, count);
     const Index B = x_.extent(0);
     std::vector<std::int32_t> cu;
