@@ -102,6 +102,20 @@ TEST_CASE("memory route: ties go to the lower number, and every token has its we
   CHECK(route.tokens_of(3).count == 0);
 }
 
+TEST_CASE("memory route: NaN among the logits of a token reaches its weights alone", "[delta]") {
+  Tensor<float, 3> logits({1, 2, 4});
+  logits(0, 0, 3) = std::numeric_limits<float>::quiet_NaN();
+  logits(0, 0, 2) = 5;
+  logits(0, 1, 3) = 1;
+  const MemoryRoute route(logits, 2);
+  for (Index r = 0; r < 2; ++r) {
+    CHECK(route.selected(0, 0, r) == r);
+    CHECK(std::isnan(route.weight(0, 0, r)));
+    CHECK(std::isfinite(route.weight(0, 1, r)));
+  }
+  CHECK(route.selected(0, 1, 0) == 3);
+}
+
 TEST_CASE("memory route: what does not fit is refused", "[delta]") {
   const Tensor<float, 3> logits({1, 2, 4}), x({1, 3, 5});
   CHECK(contains(message_of([&] { MemoryRoute(logits, 5); }), "top_k is 5 of 4"));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -26,8 +27,9 @@ namespace weft {
 ///   prefill_ragged(mixer, state, q, k, v, route.sequences(), o);
 ///   route.combine(o, out);                                    o [entries, C], out [B, N, C]
 ///
-/// Of equal logits the memory with the lower number is chosen first; with NaN among the logits of a
-/// token its weights are NaN. Throws where k is not in 1 .. M or shapes disagree. O(B N M log k).
+/// Of equal logits the memory with the lower number is chosen first. With NaN among its logits a
+/// token goes to the first k memories, by weights of NaN. Throws where k is not in 1 .. M or shapes
+/// disagree. O(B N M log k).
 class MemoryRoute {
  public:
   /// Entries [first, first + count).
@@ -108,11 +110,15 @@ class MemoryRoute {
     const auto value = [&](std::int32_t m) { return static_cast<double>(logits(m)); };
     std::vector<std::int32_t> order(static_cast<std::size_t>(memories_));
     std::iota(order.begin(), order.end(), 0);
-    std::partial_sort(order.begin(), order.begin() + top_k_, order.end(),
-                      [&](std::int32_t a, std::int32_t b) {
-                        return value(a) > value(b) || (!(value(a) < value(b)) && a < b);
-                      });
-    double sum = 0;
+    // NaN has no place in an order.
+    const bool ordered =
+        std::none_of(order.begin(), order.end(), [&](auto m) { return std::isnan(value(m)); });
+    if (ordered)
+      std::partial_sort(order.begin(), order.begin() + top_k_, order.end(),
+                        [&](std::int32_t a, std::int32_t b) {
+                          return value(a) > value(b) || (value(a) == value(b) && a < b);
+                        });
+    double sum = ordered ? 0 : std::numeric_limits<double>::quiet_NaN();
     for (Index r = 0; r < top_k_; ++r)
       sum += std::exp(value(order[static_cast<std::size_t>(r)]) - value(order[0]));
     for (Index r = 0; r < top_k_; ++r) {
