@@ -9,12 +9,6 @@ using namespace weft;
 
 namespace {
 
-std::vector<std::vector<double>> rows(const View<const double, 2>& x) {
-  std::vector<std::vector<double>> out;
-  for (Index i = 0; i < x.extent(0); ++i) out.push_back(doubles_of(x.select(0, i)));
-  return out;
-}
-
 struct Sizes {
   Index B, N, C, W;
 };
@@ -32,9 +26,9 @@ TEST_CASE("causal convolution: agrees with the reference, from a state and in an
     ConvState<double> state{even_values<double, 3>({B, W - 1, C}, 4)};
     std::vector<double> truth;
     for (Index b = 0; b < B; ++b)
-      for (const auto& row : reference::causal_conv1d(rows(x.view().select(0, b)),
-                                                      rows(state.inputs.view().select(0, b)),
-                                                      rows(w), doubles_of(bias.view())))
+      for (const auto& row : reference::causal_conv1d(
+               double_rows(x.view().select(0, b)), double_rows(state.inputs.view().select(0, b)),
+               double_rows(w.view()), doubles_of(bias.view())))
         truth.insert(truth.end(), row.begin(), row.end());
 
     const Poisoned<double, 3> out({B, N, C});

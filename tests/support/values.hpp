@@ -73,6 +73,14 @@ std::vector<double> doubles_of(const weft::View<T, Rank>& view) {
   return out;
 }
 
+/// The rows along the first axis, as doubles.
+template <class T, std::size_t Rank>
+std::vector<std::vector<double>> double_rows(const weft::View<T, Rank>& view) {
+  std::vector<std::vector<double>> out;
+  for (weft::Index i = 0; i < view.extent(0); ++i) out.push_back(doubles_of(view.select(0, i)));
+  return out;
+}
+
 /// Largest difference relative to the largest magnitude expected; infinite where a NaN is left.
 inline double largest_error(const std::vector<double>& got, const std::vector<double>& expected) {
   double error = got.size() == expected.size() ? 0 : std::numeric_limits<double>::infinity();

@@ -50,14 +50,14 @@ void pack_pair_panels(const View<const S, 2>& b, Index depth, Bf16Pair* panels,
     }
 }
 
-/// Pairs of bf16 on vectors: vdpbf16ps where there is one, else two multiply-adds.
-template <class A_>
-struct PairKernel {
+/// What the kernels on panels of pairs of bf16 share, whatever `Op_` multiplies the pairs with.
+template <class A_, class Op_>
+struct PairPanels {
   using Arch = A_;
+  using Op = Op_;
   using Sum = float;
-  using Left = Bf16Pair;
+  using Left = typename Op::Left;
   using Element = Bf16Pair;
-  using Op = DotPairs<Arch>;
   struct Session {};
 
   static constexpr Index kRows = kTileRows;
@@ -65,24 +65,29 @@ struct PairKernel {
   static constexpr Index kDepthBlock = 512;
 
   static constexpr Index kNumbers = 2;
-  static constexpr Index kLefts = 1;
+  static constexpr Index kLefts = Op::kParts;
   static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
   static constexpr Index touched(Index rows) noexcept { return rows; }
 
-  template <class S>
-  static void pack_rows(const View<const S, 2>& a, Bf16Pair* rows, Index ld) noexcept {
-    pack_pair_rows<Arch>(a, rows, ld);
-  }
   template <class S>
   static void pack_panels(const View<const S, 2>& b, Index depth, Bf16Pair* panels,
                           Index stride) noexcept {
     pack_pair_panels<Arch>(b, depth, panels, stride);
   }
 
-  static void multiply(Index rows, Index cols, Index depth, const Bf16Pair* a, Index lda,
+  static void multiply(Index rows, Index cols, Index depth, const Left* a, Index lda,
                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
                        PrefetchAhead prefetch) noexcept {
     panel_product<Arch, Op>(rows, cols, depth, a, lda, panel, c, ldc, accumulate, prefetch);
+  }
+};
+
+/// Pairs of bf16 on vectors: vdpbf16ps where there is one, else two multiply-adds.
+template <class A>
+struct PairKernel : PairPanels<A, DotPairs<A>> {
+  template <class S>
+  static void pack_rows(const View<const S, 2>& a, Bf16Pair* rows, Index ld) noexcept {
+    pack_pair_rows<A>(a, rows, ld);
   }
 };
 
@@ -108,37 +113,17 @@ struct TileKernel : PairKernel<A_> {
 /// Floats by pairs of bf16, which are widened on the way to the multiply-adds: a bf16 is the upper
 /// half of a float. So B costs half the bytes of floats and nothing is rounded: the sums have the
 /// bits that FmaKernel gives of the same numbers.
-template <class A_>
-struct WidenKernel {
-  using Arch = A_;
-  using Sum = float;
-  using Left = float;
-  using Element = Bf16Pair;
-  using Op = WidenPairs<Arch>;
-  struct Session {};
-
-  static constexpr Index kRows = kTileRows;
-  static constexpr Index kCols = kTileCols<float, Arch>;
-  static constexpr Index kDepthBlock = 512;
-
-  static constexpr Index kNumbers = 2;
-  static constexpr Index kLefts = 2;
-  static constexpr Index depth(Index k) noexcept { return bf16_pairs<Arch>(k); }
-  static constexpr Index touched(Index rows) noexcept { return rows; }
+template <class A>
+struct WidenKernel : PairPanels<A, WidenPairs<A>> {
+  using Base = PairPanels<A, WidenPairs<A>>;
 
   /// Rows are filled up with -0: times the zeros that fill up B it is the number that changes no
   /// sum, not even the sign of a zero.
   template <class S>
   static void pack_rows(const View<const S, 2>& a, float* rows, Index ld) noexcept {
-    const Index numbers = a.extent(1), fill = kLefts * depth(numbers) - numbers;
-    detail::pack_rows<Arch>(a.data(), a.stride(0), a.stride(1), a.extent(0), numbers, rows, ld);
+    const Index numbers = a.extent(1), fill = Base::kLefts * Base::depth(numbers) - numbers;
+    detail::pack_rows<A>(a.data(), a.stride(0), a.stride(1), a.extent(0), numbers, rows, ld);
     for (Index r = 0; r < a.extent(0); ++r) std::fill_n(rows + r * ld + numbers, fill, -0.f);
-  }
-
-  static void multiply(Index rows, Index cols, Index depth, const float* a, Index lda,
-                       const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
-                       PrefetchAhead prefetch) noexcept {
-    panel_product<Arch, Op>(rows, cols, depth, a, lda, panel, c, ldc, accumulate, prefetch);
   }
 };
 

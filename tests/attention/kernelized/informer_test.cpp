@@ -15,13 +15,6 @@ using reference::Rows;
 
 namespace {
 
-template <class X>
-Rows rows(const X& x) {
-  Rows out;
-  for (Index i = 0; i < x.extent(0); ++i) out.push_back(doubles_of(x.select(0, i)));
-  return out;
-}
-
 void append(std::vector<double>& to, const Rows& from) {
   for (const auto& row : from) to.insert(to.end(), row.begin(), row.end());
 }
@@ -54,7 +47,7 @@ struct Setup {
     for (Index b = 0; b < q.extent(0); ++b)
       for (Index h = 0; h < q.extent(1); ++h) {
         const auto head = [&](const Tensor<T, 4>& x) {
-          return rows(x.view().select(0, b).select(0, h / (q.extent(1) / x.extent(1))));
+          return double_rows(x.view().select(0, b).select(0, h / (q.extent(1) / x.extent(1))));
         };
         const auto chosen = reference::prob_sparse_selection(
             head(q), head(k), table, static_cast<std::size_t>(mixer.selected));
@@ -154,7 +147,7 @@ struct Distil {
     std::vector<double> all;
     const auto p = [&](Index i) { return doubles_of(parameters.view().select(0, i)); };
     for (Index b = 0; b < x.extent(0); ++b)
-      append(all, reference::distil(rows(x.view().select(0, b)),
+      append(all, reference::distil(double_rows(x.view().select(0, b)),
                                     {doubles_of(weight.view()), p(0), p(1), p(2), p(3), p(4),
                                      static_cast<std::size_t>(layer.padding)}));
     return all;

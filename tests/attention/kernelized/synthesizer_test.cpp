@@ -13,13 +13,6 @@ using reference::Rows;
 
 namespace {
 
-template <class X>
-Rows rows(const X& x) {
-  Rows out;
-  for (Index i = 0; i < x.extent(0); ++i) out.push_back(doubles_of(x.select(0, i)));
-  return out;
-}
-
 /// All four forms for inputs of up to L tokens.
 template <class T>
 struct Setup {
@@ -65,8 +58,8 @@ struct Setup {
   }
 
   Rows logits(int form, Index b, Index h) const {
-    const auto input = rows(x.view().select(0, b).select(0, h));
-    const auto part = [h](const auto& w) { return rows(w.view().select(0, h)); };
+    const auto input = double_rows(x.view().select(0, b).select(0, h));
+    const auto part = [h](const auto& w) { return double_rows(w.view().select(0, h)); };
     const auto bias = [h](const auto& w) { return doubles_of(w.view().select(0, h)); };
     switch (form) {
       case 0: return reference::dense_logits(input, part(w1), bias(b1), part(w2), bias(b2));
@@ -81,7 +74,7 @@ struct Setup {
     for (Index b = 0; b < x.extent(0); ++b)
       for (Index h = 0; h < x.extent(1); ++h)
         for (const auto& row : reference::synthesized(
-                 logits(form, b, h), rows(v.view().select(0, b).select(0, h)), causal))
+                 logits(form, b, h), double_rows(v.view().select(0, b).select(0, h)), causal))
           all.insert(all.end(), row.begin(), row.end());
     return all;
   }
