@@ -377,7 +377,7 @@ inline constexpr CatalogEntry kCatalog[] = {
      "forward(FitBlock{groups, causal}, x, latents)",
      "groups of tokens that meet through latents, with the chunk-causal mask of FITAR",
      kForward, {"FIT: Far-reaching Interleaved Transformers", "2305.12689"}},
-    {"linear", "linear_transformer", "weft/attention/linear/decorated_feature.hpp",
+    {"linear", "linear_transformer", "weft/attention/linear/mixer.hpp",
      "LinearAttention{EluPlusOne{}, NoDecay{}, Additive{}, PlusEpsilon{}}",
      "features elu + 1 over their sum; KeyLengths for padding",
      kAllVerbs,
@@ -468,11 +468,11 @@ inline constexpr CatalogEntry kCatalog[] = {
      {"HER-Seg: Holistically Efficient Segmentation for High-Resolution Medical "
       "Images", "2504.06205"}},
 
-    {"flow", "flow_attention", "weft/attention/flow.hpp",
+    {"flow", "flow_attention", "weft/attention/flow/flow.hpp",
      "FlowAttention{Order::bidirectional}",
      "sources and sinks that conserve what flows through them",
      kForward, {"Flowformer: Linearizing Transformers with Conservation Flows", "2202.06258"}},
-    {"flow", "flow_attention_causal", "weft/attention/flow.hpp",
+    {"flow", "flow_attention_causal", "weft/attention/flow/flow.hpp",
      "FlowAttention{Order::causal, clamp}",
      "the same up to each token, with a state of fixed size",
      kAllVerbs, {"Flowformer: Linearizing Transformers with Conservation Flows", "2202.06258"}},

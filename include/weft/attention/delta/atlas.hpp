@@ -63,7 +63,7 @@ struct KroneckerPowers {
 ///
 /// q, k [B, H, N, D], v and out [B, H, N, E]; alpha, eta, theta [B, H, N]; gamma [B, H, N, window],
 /// or empty for ones. Elements fp32 (fp32 arithmetic) or fp64. Time per token O(window |P|), and of
-/// NS O(steps |P| rows). Heads are tasks.
+/// NS O(steps |P| rows). Heads are tasks; each allocates its scratch in every call.
 template <class Memory = LinearMemory, class T = float>
 struct Atlas {
   Memory memory{};

@@ -16,7 +16,8 @@ inline constexpr Index kToeplitzDirect = 48;
 ///   y_i = sum_j c_{j - i} x_j            i, j < N;  c [H, 2 N - 1], c_d at column d + N - 1
 ///
 /// A matrix per head; x and y [N, C], columns adjacent, y may be x. A causal one has c_d = 0 for
-/// d > 0. Used for relative positions in kernelized attention (relative_fft.hpp).
+/// d > 0. Used for relative positions in kernelized attention
+/// (relative_fft.hpp; Stable, Fast and Accurate, arXiv:2106.12566).
 ///
 /// Up to N = kToeplitzDirect the product is a GEMM, the rows of the matrix being windows of c in
 /// memory: time O(N^2 C). Longer ones are circular convolutions of length L, the power of two not

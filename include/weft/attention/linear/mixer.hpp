@@ -16,8 +16,10 @@ enum class Order { causal, bidirectional };
 ///                                                              scale z_t . phi(q_t)
 ///
 /// or, for Order::bidirectional, with the sums over all keys in place of S_t and z_t (no decay, no
-/// delta rule). Transformers are RNNs (arXiv:2006.16236); the variants differ by their feature map
-/// phi (feature.hpp), decay a (decay.hpp), update (update.hpp) and denominator (denominator.hpp).
+/// delta rule). The linear transformer (Transformers are RNNs: Fast Autoregressive Transformers
+/// with Linear Attention, arXiv:2006.16236) has phi(x) = elu(x) + 1 and divides by z_t . phi(q_t) +
+/// 1e-6; the other variants differ by their feature map phi (feature.hpp), decay a (decay.hpp),
+/// update (update.hpp) and denominator (denominator.hpp).
 ///
 /// q [B, Hq, N, D], k [B, Hk, M, D], v [B, Hv, M, E], out [B, H, N, E], where H is a multiple of
 /// Hq, Hk and Hv; head h reads head h / (H / Hq) of q and likewise. Causal order asks for N = M.
