@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/core/check.hpp>
+#include <weft/quant/rounding.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -92,7 +93,7 @@ class RealBiasGrid {
   Magnitude nearest(double x) const noexcept {
     const double size = std::min(std::abs(x) * up_, limit_);
     const double quantum = std::max(power_of_two_below(size), 2.) * last_place_;
-    return {std::nearbyint(size / quantum), quantum};
+    return {round_half_even(size / quantum), quantum};
   }
 
   /// The number without its mantissa.
