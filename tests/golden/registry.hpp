@@ -42,6 +42,8 @@ std::span<const Mechanism> linear_performer_mechanisms();
 std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
 std::span<const Mechanism> quant_int8_mechanisms();
+std::span<const Mechanism> quant_format_mechanisms();
+std::span<const Mechanism> quant_grid_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -70,7 +72,9 @@ inline const Mechanism* find(std::string_view key) {
                           linear_performer_mechanisms(),
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
-                          quant_int8_mechanisms()}) {
+                          quant_int8_mechanisms(),
+                          quant_format_mechanisms(),
+                          quant_grid_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }
