@@ -1,0 +1,36 @@
+#pragma once
+
+#include <weft/core/tensor.hpp>
+
+#include <cmath>
+
+/// What methods that run once, before a model is used, compute in.
+namespace weft::quant {
+
+/// A matrix in double precision, any strides.
+template <class T>
+Tensor<double, 2> doubles(View<const T, 2> x) {
+  Tensor<double, 2> out({x.extent(0), x.extent(1)});
+  for (Index r = 0; r < x.extent(0); ++r)
+    for (Index c = 0; c < x.extent(1); ++c) out(r, c) = static_cast<double>(x(r, c));
+  return out;
+}
+
+/// Throws, naming the argument, where a number is not finite: there is no scale for it, and sums
+/// over calibration data would spread it everywhere.
+template <class T>
+void require_finite(const char* name, View<const T, 2> x) {
+  for (Index r = 0; r < x.extent(0); ++r)
+    for (Index c = 0; c < x.extent(1); ++c)
+      require(std::isfinite(x(r, c)), name, "(", r, ", ", c, ") is ", x(r, c),
+              "; wanted finite numbers");
+}
+
+/// Both.
+template <class T>
+Tensor<double, 2> finite_doubles(const char* name, View<const T, 2> x) {
+  require_finite(name, x);
+  return doubles(x);
+}
+
+}  // namespace weft::quant
