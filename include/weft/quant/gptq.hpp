@@ -5,6 +5,7 @@
 #include <weft/core/tensor.hpp>
 #include <weft/quant/affine.hpp>
 #include <weft/quant/doubles.hpp>
+#include <weft/quant/gram.hpp>
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -42,8 +43,9 @@
 ///
 /// A grid belongs to one row and one group of columns:
 ///
-///   lo = min(min w, 0), hi = max(max w, 0), scale = (hi - lo) / (2^b - 1), zero = rint(-lo /
-///   scale) symmetric: hi = max(-lo, hi), lo = -hi (a row without negative weights keeps lo = 0),
+///   lo = min(min w, 0), hi = max(max w, 0)
+///   scale = (hi - lo) / (2^b - 1), zero = rint(-lo / scale)
+///   symmetric: hi = max(-lo, hi), lo = -hi (a row without negative weights keeps lo = 0),
 ///              zero = 2^(b-1)
 ///   shrink:    both ends times 1 - i / 100, i = 0..79: the first of least sum |w - q|^2.4
 ///   ternary:   hi if w > hi / 2, lo if w < lo / 2, else 0: codes 2, 0, 1
@@ -79,12 +81,7 @@ class GptqHessian {
     require(x.extent(2) == inputs(), "GptqHessian: x is ", x, ", the layer has ", inputs(),
             " inputs");
     for (Index b = 0; b < x.extent(0); ++b) require_finite("x", x.select(0, b));
-    constexpr Index kRows = 512;  // in double precision at a time
-    for (Index b = 0; b < x.extent(0); ++b)
-      for (Index t = 0; t < x.extent(1); t += kRows) {
-        const auto rows = doubles(x.select(0, b).slice(0, t, std::min(kRows, x.extent(1) - t)));
-        gemm<A>(rows.view().transpose(0, 1), rows, sum_, AddResidual{sum_.view()}, ctx);
-      }
+    for (Index b = 0; b < x.extent(0); ++b) add_gram<A>(x.select(0, b), sum_, ctx);
     sequences_ += x.extent(0);
   }
 
