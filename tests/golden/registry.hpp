@@ -43,6 +43,7 @@ std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
 std::span<const Mechanism> gptq_mechanisms();
 std::span<const Mechanism> quant_method_mechanisms();
+std::span<const Mechanism> quant_int8_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -72,7 +73,8 @@ inline const Mechanism* find(std::string_view key) {
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
                           gptq_mechanisms(),
-                          quant_method_mechanisms()}) {
+                          quant_method_mechanisms(),
+                          quant_int8_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }
