@@ -41,6 +41,8 @@ std::span<const Mechanism> linear_flow_mechanisms();
 std::span<const Mechanism> linear_performer_mechanisms();
 std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
+std::span<const Mechanism> gptq_mechanisms();
+std::span<const Mechanism> quant_method_mechanisms();
 std::span<const Mechanism> quant_int8_mechanisms();
 std::span<const Mechanism> quant_format_mechanisms();
 std::span<const Mechanism> quant_grid_mechanisms();
@@ -72,6 +74,8 @@ inline const Mechanism* find(std::string_view key) {
                           linear_performer_mechanisms(),
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
+                          gptq_mechanisms(),
+                          quant_method_mechanisms(),
                           quant_int8_mechanisms(),
                           quant_format_mechanisms(),
                           quant_grid_mechanisms()}) {
