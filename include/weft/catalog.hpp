@@ -521,6 +521,24 @@ inline constexpr CatalogEntry kCatalog[] = {
      "conv.apply(state, x, y, Silu{})",
      "depthwise convolution of a token and the few before it, with a state",
      kAllVerbs, {"Mamba: Linear-Time Sequence Modeling with Selective State Spaces", "2312.00752"}},
+
+    {"quant", "integer_softmax", "weft/quant/integer_softmax.hpp",
+     "integer_softmax(IntegerSoftmax{scale, bits}, scores, codes)",
+     "softmax of integer scores by integers: a parabola for exp, one division a row",
+     kForward, {"I-BERT: Integer-only BERT Quantization", "2101.01321"}},
+    {"quant", "log_int_softmax", "weft/quant/integer_softmax.hpp",
+     "integer_softmax(LogIntegerSoftmax{scale, bits}, scores, codes), shift_product(codes, ...)",
+     "the same to powers of two, which multiply values by shifts",
+     kForward,
+     {"FQ-ViT: Post-Training Quantization for Fully Quantized Vision Transformer", "2111.13824"}},
+    {"quant", "integer_gelu", "weft/quant/integer_gelu.hpp",
+     "integer_gelu(IntegerGelu(scale), x, y)",
+     "GELU of integers by a parabola for erf",
+     kForward, {"I-BERT: Integer-only BERT Quantization", "2101.01321"}},
+    {"quant", "integer_layer_norm", "weft/quant/integer_layer_norm.hpp",
+     "IntegerLayerNorm(gamma, beta).apply(x, out); power_of_two_factors(x, codes) for its input",
+     "LayerNorm of integers by an integer square root",
+     kForward, {"I-BERT: Integer-only BERT Quantization", "2101.01321"}},
 };
 // clang-format on
 
