@@ -1,5 +1,6 @@
 /// quant/integer_softmax, quant/log_int_softmax, quant/integer_gelu, quant/integer_layer_norm: what
-/// stands between integer products, in integers. `of_plain` compares with the same in fp32.
+/// stands between integer products, in integers; quant/repq_vit: probabilities as powers of
+/// 1 / sqrt 2. `of_plain` compares with the same in fp32.
 #include "support/inputs.hpp"
 #include "support/row.hpp"
 #include <weft/core/activation.hpp>
@@ -9,6 +10,7 @@
 #include <weft/quant/integer_gelu.hpp>
 #include <weft/quant/integer_layer_norm.hpp>
 #include <weft/quant/integer_softmax.hpp>
+#include <weft/quant/log_sqrt2.hpp>
 #include <weft/quant/shift_product.hpp>
 
 namespace {
@@ -81,7 +83,36 @@ void add_shift_product() {
       });
 }
 
+void add_log_sqrt2() {
+  constexpr Index N = 512, E = 64;
+  const auto probabilities = [] {
+    auto p = uniform<float>({N, N});
+    for (float& v : p.span()) v = v * v * v * v / 64;
+    return p;
+  };
+  bench::Row{.name = bench::row_name("quant/repq_vit/encode/f32", {{"rows", N}, {"cols", N}}),
+             .bytes = 5.0 * N * N,
+             .floor = bench::Floor::read}
+      .add([=](const weft::Context& context) {
+        return [&context, p = probabilities(), codes = Tensor<std::uint8_t, 2>({N, N})]() mutable {
+          weft::quant::log_sqrt2_encode({0.015, 4}, p, codes.view(), context);
+        };
+      });
+  bench::Row{.name = bench::row_name("quant/repq_vit/shift_product/u8", {{"N", N}, {"E", E}}),
+             .flops = 2.0 * N * N * E}
+      .add([=](const weft::Context& context) {
+        const weft::quant::LogSqrt2Grid grid{0.015, 4};
+        Tensor<std::uint8_t, 2> codes({N, N});
+        weft::quant::log_sqrt2_encode(grid, probabilities(), codes.view(), context);
+        return [&context, grid, codes = std::move(codes), v = Tensor<std::int8_t, 2>({N, E}),
+                out = Tensor<float, 2>({N, E})]() mutable {
+          weft::quant::log_sqrt2_product(grid, codes, v, 0.01, out.view(), context);
+        };
+      });
+}
+
 const bench::Rows rows([] {
+  add_log_sqrt2();
   add_softmax("integer_softmax/forward/i32", weft::quant::IntegerSoftmax{0.05});
   add_softmax("log_int_softmax/forward/i32", weft::quant::LogIntegerSoftmax{0.05});
   add_shift_product();

@@ -539,6 +539,12 @@ inline constexpr CatalogEntry kCatalog[] = {
      "IntegerLayerNorm(gamma, beta).apply(x, out); power_of_two_factors(x, codes) for its input",
      "LayerNorm of integers by an integer square root",
      kForward, {"I-BERT: Integer-only BERT Quantization", "2101.01321"}},
+    {"quant", "repq_vit", "weft/quant/repq.hpp",
+     "ScaleReparameterization(channel_grids(x, codes)).fold_into_norm(...), LogSqrt2Grid",
+     "one scale for all channels behind a norm; probabilities as powers of 1 / sqrt 2",
+     kForward,
+     {"RepQ-ViT: Scale Reparameterization for Post-Training Quantization of Vision Transformers",
+      "2212.08254"}},
 };
 // clang-format on
 

@@ -42,6 +42,7 @@ std::span<const Mechanism> linear_performer_mechanisms();
 std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
 std::span<const Mechanism> quant_integer_mechanisms();
+std::span<const Mechanism> quant_repq_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -70,7 +71,8 @@ inline const Mechanism* find(std::string_view key) {
                           linear_performer_mechanisms(),
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
-                          quant_integer_mechanisms()}) {
+                          quant_integer_mechanisms(),
+                          quant_repq_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

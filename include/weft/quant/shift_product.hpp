@@ -74,14 +74,15 @@ void add_shifted(const ShiftTerm* terms, Index count, const std::int32_t* values
   for (; e < cols; e += W) add_shifted_columns<A, 1>(terms, count, values + e, cols, out + e);
 }
 
-/// The keys whose code is below `flushed`, with shift(code); returns how many there are.
-template <class F>
-Index shift_terms(const std::uint8_t* codes, Index keys, int flushed, F shift,
+/// The keys whose code counts, with shift(code); returns how many there are.
+template <class Counts, class Shift>
+Index shift_terms(const std::uint8_t* codes, Index keys, Counts counts, Shift shift,
                   ShiftTerm* terms) noexcept {
   Index count = 0;
   for (Index m = 0; m < keys; ++m) {
-    terms[count] = {static_cast<std::int32_t>(m), shift(codes[m])};
-    count += codes[m] < flushed;
+    const int code = codes[m];
+    terms[count] = {static_cast<std::int32_t>(m), shift(code)};
+    count += counts(code) ? 1 : 0;
   }
   return count;
 }
@@ -131,9 +132,10 @@ void shift_product(View<const std::uint8_t, 2> codes, int flushed, View<const st
   detail::for_each_shift_row(out.extent(0), ctx, [&](Index n, Arena& arena) {
     auto* terms = arena.take<detail::ShiftTerm>(keys);
     auto* sums = arena.take<std::int32_t>(padded);
-    // A shift by 31 or more leaves the sign alone, as the definition does.
-    const auto shift = [](int code) { return std::min(code, 31); };
-    const Index count = detail::shift_terms(codes.pointer(n), keys, flushed, shift, terms);
+    const Index count = detail::shift_terms(
+        codes.pointer(n), keys, [&](int code) { return code < flushed; },
+        // A shift by 31 or more leaves the sign alone, as the definition does.
+        [](int code) { return std::min(code, 31); }, terms);
     detail::add_shifted<A>(terms, count, values, padded, sums);
     std::copy_n(sums, cols, out.pointer(n));
   });
