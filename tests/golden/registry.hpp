@@ -41,6 +41,7 @@ std::span<const Mechanism> linear_flow_mechanisms();
 std::span<const Mechanism> linear_performer_mechanisms();
 std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
+std::span<const Mechanism> quant_int8_mechanisms();
 std::span<const Mechanism> quant_integer_mechanisms();
 std::span<const Mechanism> quant_repq_mechanisms();
 
@@ -71,6 +72,7 @@ inline const Mechanism* find(std::string_view key) {
                           linear_performer_mechanisms(),
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
+                          quant_int8_mechanisms(),
                           quant_integer_mechanisms(),
                           quant_repq_mechanisms()}) {
     for (const Mechanism& mechanism : list) {

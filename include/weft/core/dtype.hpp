@@ -9,6 +9,7 @@
 ///   register T    storage S
 ///   float         float, bf16, fp16
 ///   double        double, float
+///   int32_t       int32_t
 ///
 /// `load_as<T, A>(p)` and `store_as<A>(p, v)` convert one register on the way. bf16 and fp16 round
 /// to nearest even and agree bit for bit with the scalar conversions of these types on every
@@ -18,9 +19,11 @@ namespace weft {
 
 /// Storage S can be computed with in registers of T.
 template <class S, class T>
-concept StoredAs = (std::same_as<T, float> &&
-                    (std::same_as<S, float> || std::same_as<S, bf16> || std::same_as<S, fp16>)) ||
-                   (std::same_as<T, double> && (std::same_as<S, double> || std::same_as<S, float>));
+concept StoredAs =
+    (std::same_as<T, float> &&
+     (std::same_as<S, float> || std::same_as<S, bf16> || std::same_as<S, fp16>)) ||
+    (std::same_as<T, double> && (std::same_as<S, double> || std::same_as<S, float>)) ||
+    (std::same_as<T, std::int32_t> && std::same_as<S, std::int32_t>);
 
 template <class T, class A = DefaultArch, StoredAs<T> S>
 [[gnu::always_inline]] inline Vec<T, A> load_as(const S* p) noexcept {

@@ -121,7 +121,7 @@ struct Then {
   Second second;
 
   template <class V>
-  V operator()(V acc, Index row, Index col, Index lanes) const noexcept {
+  auto operator()(V acc, Index row, Index col, Index lanes) const noexcept {
     return second(first(acc, row, col, lanes), row, col, lanes);
   }
 

@@ -106,7 +106,7 @@ struct TileKernel : PairKernel<A_> {
   static void multiply(Index rows, Index, Index depth, const Bf16Pair* a, Index lda,
                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
                        PrefetchAhead prefetch) noexcept {
-    tile_panel_product(rows, depth, a, lda, panel, c, ldc, accumulate, prefetch);
+    tile_panel_product<PairTiles>(rows, depth, a, lda, panel, c, ldc, accumulate, prefetch);
   }
 };
 

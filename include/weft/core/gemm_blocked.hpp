@@ -53,6 +53,9 @@ RowTiles<K> row_tiles(const View<const S, 2>& a, const Context& ctx) {
   const Index length = K::depth(a.extent(1)) * K::kLefts;
   if constexpr (std::is_same_v<S, Left>)
     if (a.stride(1) == 1 && a.extent(1) == length) return {a.data(), a.stride(0), a.extent(0)};
+  if constexpr (requires { K::in_place(a); })
+    if (K::in_place(a))
+      return {reinterpret_cast<const Left*>(a.data()), a.stride(0) / K::kNumbers, a.extent(0)};
   constexpr Index kAtOnce = 96, W = kWidth<typename K::Sum, typename K::Arch>;
   // One register more, so that rows of 4 KiB do not meet in one set of the cache.
   const Index rows = a.extent(0), ld = round_up(length, W) + W;
@@ -133,13 +136,13 @@ template <class A, class V, class S, class E>
 [[gnu::always_inline]] inline void store_lanes(const V& sums, const View<S, 2>& c, Index row,
                                                Index col, Index lanes, const E& epilogue) noexcept {
   constexpr Index W = static_cast<Index>(V::size);
-  const V v = epilogue(sums, row, col, lanes);
+  const auto v = epilogue(sums, row, col, lanes);  // of another type, maybe
   S* to = c.pointer(row, col);
   if (c.stride(1) == 1) {
     if (lanes == W) return store_as<A>(to, v);
     return store_as_partial<A>(to, v, lanes);
   }
-  alignas(64) typename V::value_type out[W];
+  alignas(64) typename std::remove_const_t<decltype(v)>::value_type out[W];
   v.store_aligned(out);
   for (Index i = 0; i < lanes; ++i) to[i * c.stride(1)] = static_cast<S>(out[i]);
 }

@@ -90,18 +90,34 @@ MeanVariance<Accumulator<S>> row_mean_variance(const S* x, Index n) noexcept {
   return {mean, squares / count};
 }
 
-template <class A = DefaultArch, class S>
-Accumulator<S> row_max(const S* x, Index n) noexcept {
+namespace detail {
+
+template <class A, class S, class Map>
+[[gnu::always_inline]] inline Accumulator<S> max_row(const S* x, Index n, Accumulator<S> least,
+                                                     Map map) noexcept {
   using T = Accumulator<S>;
   using V = Vec<T, A>;
-  using Limits = std::numeric_limits<T>;
   // The maximum of x86 returns its second operand where one is NaN: max(q, p) keeps a NaN of p.
   const auto larger = [](const V& p, const V& q) {
     return xsimd::select(xsimd::isnan(q), q, xsimd::max(q, p));
   };
-  const V largest = detail::fold_row<A>(
-      x, n, -Limits::infinity(), [](const V& v) { return v; }, larger);
-  return xsimd::any(xsimd::isnan(largest)) ? Limits::quiet_NaN() : detail::max_lanes(largest);
+  const V largest = fold_row<A>(x, n, least, map, larger);
+  return xsimd::any(xsimd::isnan(largest)) ? std::numeric_limits<T>::quiet_NaN()
+                                           : max_lanes(largest);
+}
+
+}  // namespace detail
+
+template <class A = DefaultArch, class S>
+Accumulator<S> row_max(const S* x, Index n) noexcept {
+  return detail::max_row<A>(x, n, -std::numeric_limits<Accumulator<S>>::infinity(),
+                            [](const auto& v) { return v; });
+}
+
+/// max |x|, and 0 of an empty row.
+template <class A = DefaultArch, class S>
+Accumulator<S> row_max_magnitude(const S* x, Index n) noexcept {
+  return detail::max_row<A>(x, n, Accumulator<S>(0), [](const auto& v) { return xsimd::abs(v); });
 }
 
 }  // namespace weft

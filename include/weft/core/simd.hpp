@@ -25,12 +25,14 @@ namespace weft {
 
 /// An instruction set: xsimd's register architecture, and the dot products that xsimd does not
 /// know.
-template <class Simd, bool DotBf16 = false, bool DotInt8 = false, bool TileBf16 = false>
+template <class Simd, bool DotBf16 = false, bool DotInt8 = false, bool TileBf16 = false,
+          bool TileInt8 = false>
 struct Arch {
   using simd = Simd;
   static constexpr bool dot_bf16 = DotBf16;    ///< AVX-512 BF16: pairs of bf16 into fp32
   static constexpr bool dot_int8 = DotInt8;    ///< AVX-512 VNNI: quadruples of u8 x s8 into int32
   static constexpr bool tile_bf16 = TileBf16;  ///< AMX: 16 x 16 tiles of bf16 into fp32
+  static constexpr bool tile_int8 = TileInt8;  ///< AMX: 16 x 16 tiles of 8-bit integers into int32
 };
 
 #if defined(__AVX512BF16__)
@@ -48,9 +50,14 @@ inline constexpr bool kHasTileBf16 = true;
 #else
 inline constexpr bool kHasTileBf16 = false;
 #endif
+#if defined(__AMX_INT8__) && defined(__AMX_TILE__)
+inline constexpr bool kHasTileInt8 = true;
+#else
+inline constexpr bool kHasTileInt8 = false;
+#endif
 
 /// What the compiler targets.
-using DefaultArch = Arch<xsimd::default_arch, kHasDotBf16, kHasDotInt8, kHasTileBf16>;
+using DefaultArch = Arch<xsimd::default_arch, kHasDotBf16, kHasDotInt8, kHasTileBf16, kHasTileInt8>;
 
 /// A register of T (float, double or an integer type).
 template <class T, class A = DefaultArch>

@@ -1,13 +1,8 @@
 #pragma once
 
 #include <weft/core/dtype.hpp>
+#include <weft/core/tile_amx.hpp>
 #include <weft/core/tile_product.hpp>
-
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
-#include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 /// Products of bf16 operands with fp32 sums, on whatever the machine has for them.
 ///
@@ -93,115 +88,27 @@ struct WidenPairs {
   }
 };
 
-#if defined(__AMX_BF16__) && defined(__AMX_TILE__) && defined(__linux__)
+/// AMX on tiles of pairs; see tile_amx.hpp.
+struct PairTiles {
+  using Left = Bf16Pair;
+  using Element = Bf16Pair;
+  using Sum = float;
 
-/// Asks the kernel for tile registers, for this process; cheap once granted.
-inline bool tiles_granted() noexcept {
-  constexpr long request = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  return ::syscall(SYS_arch_prctl, request, tile_data) == 0;
-}
-
-/// Tile registers of the running thread, configured as 16 rows of 64 bytes while this lives.
-class TileSession {
- public:
-  explicit TileSession(bool on) noexcept : on_(on) {
-    if (!on_) return;
-    struct alignas(64) Config {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } config;
-    _tile_loadconfig(&config);
-  }
-  ~TileSession() {
-    if (on_) _tile_release();
-  }
-  TileSession(const TileSession&) = delete;
-  TileSession& operator=(const TileSession&) = delete;
-
- private:
-  bool on_;
-};
-
-/// C[16 or 32 rows x 32] (+)= A B on tiles: C in tiles 0-3, A in 4-5, B in 6-7; `panel` is half a
-/// panel of B.
-template <bool TwoRows, class Prefetch = NoPrefetch>
-void tile_register_product(Index pairs, const Bf16Pair* a, Index lda, const Bf16Pair* panel,
-                           float* c, Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
-  // The intrinsics do not tell the compiler that they read memory.
-  asm volatile("" ::: "memory");
-  const auto c_step = static_cast<std::size_t>(ldc) * 4, a_step = static_cast<std::size_t>(lda) * 4;
-  if (accumulate) {
-    _tile_loadd(0, c, c_step);
-    _tile_loadd(1, c + 16, c_step);
-    if constexpr (TwoRows) {
-      _tile_loadd(2, c + 16 * ldc, c_step);
-      _tile_loadd(3, c + 16 * ldc + 16, c_step);
-    }
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    if constexpr (TwoRows) {
-      _tile_zero(2);
-      _tile_zero(3);
-    }
-  }
-  for (Index k = 0; k < pairs; k += 16, a += 16, panel += 16 * 64) {
-    _tile_loadd(6, panel, 256);
-    _tile_loadd(7, panel + 16, 256);
-    _tile_loadd(4, a, a_step);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    if constexpr (TwoRows) {
-      _tile_loadd(5, a + 16 * lda, a_step);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    for (Index i = 0; i < 16; ++i) prefetch(k + i);
-  }
-  _tile_stored(0, c, c_step);
-  _tile_stored(1, c + 16, c_step);
-  if constexpr (TwoRows) {
-    _tile_stored(2, c + 16 * ldc, c_step);
-    _tile_stored(3, c + 16 * ldc + 16, c_step);
-  }
-}
-
-#else
-
-inline bool tiles_granted() noexcept { return false; }
-
-struct TileSession {
-  explicit TileSession(bool) noexcept {}
-  ~TileSession() {}
-};
-
-/// Named by code that an Arch without tiles never calls.
-template <bool TwoRows, class Prefetch = NoPrefetch>
-void tile_register_product(Index, const Bf16Pair*, Index, const Bf16Pair*, float*, Index, bool,
-                           Prefetch = {}) noexcept;
-
+  template <int I>
+  static void multiply() noexcept {
+#if defined(__AMX_BF16__) && defined(__AMX_TILE__)
+    if constexpr (I == 0) _tile_dpbf16ps(0, 4, 6);
+    if constexpr (I == 1) _tile_dpbf16ps(1, 4, 7);
+    if constexpr (I == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (I == 3) _tile_dpbf16ps(3, 5, 7);
 #endif
-
-/// C[rows x kTileCols] (+)= A B on tiles, rows <= 32: rows up to the next multiple of 16 are
-/// written.
-template <class Prefetch = NoPrefetch>
-void tile_panel_product(Index rows, Index pairs, const Bf16Pair* a, Index lda,
-                        const Bf16Pair* panel, float* c, Index ldc, bool accumulate,
-                        Prefetch prefetch = {}) noexcept {
-  if (rows > 16) {
-    tile_register_product<true>(pairs, a, lda, panel, c, ldc, accumulate, prefetch);
-    tile_register_product<true>(pairs, a, lda, panel + 32, c + 32, ldc, accumulate);
-  } else {
-    tile_register_product<false>(pairs, a, lda, panel, c, ldc, accumulate, prefetch);
-    tile_register_product<false>(pairs, a, lda, panel + 32, c + 32, ldc, accumulate);
   }
-}
+};
 
 /// Rows that bf16_product takes at once, and to which it rounds up: it reads that many rows of A
 /// and writes that many of C.
 template <class A>
-inline constexpr Index kBf16Rows = A::tile_bf16 ? 32 : 24;
+inline constexpr Index kBf16Rows = A::tile_bf16 ? kTilePanelRows : 24;
 template <class A>
 constexpr Index bf16_rows_touched(Index rows) noexcept {
   return A::tile_bf16 ? round_up(rows, 16) : rows;
@@ -213,7 +120,7 @@ template <class A, Index Ld>
 void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* panel, float* c,
                   Index ldc, bool accumulate, [[maybe_unused]] bool tiles) noexcept {
   if constexpr (A::tile_bf16)
-    if (tiles) return tile_panel_product(rows, pairs, a, Ld, panel, c, ldc, accumulate);
+    if (tiles) return tile_panel_product<PairTiles>(rows, pairs, a, Ld, panel, c, ldc, accumulate);
   constexpr Index NR = kTileCols<float, A>;
   rows_product<A, kTileVectors<A>, DotPairs<A>>(rows, pairs, a, std::integral_constant<Index, Ld>{},
                                                 panel, NR, c, ldc, accumulate);
