@@ -266,7 +266,7 @@ void decode(const Q8_0& block, BlockValues<Q8_0> to) noexcept {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(block.qs);
   const Vec<float, A> d(static_cast<float>(block.d));
   for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>) {
-    const auto codes = (detail::load_bytes<A>(bytes + i) << 24) >> 24;
+    const auto codes = (load_bytes<A>(bytes + i) << 24) >> 24;
     store<A>(to.data() + i, xsimd::to_float(codes) * d);
   }
 }
@@ -300,7 +300,7 @@ void decode(const Tq2_0& block, BlockValues<Tq2_0> to) noexcept {
   const Vec<float, A> d(static_cast<float>(block.d));
   const detail::Line<A> line{d, -d};
   for (Index j = 0; j < 64; j += kWidth<float, A>) {
-    const Int codes = detail::load_bytes<A>(block.qs + j);
+    const Int codes = load_bytes<A>(block.qs + j);
     float* first = to.data() + 128 * (j / 32) + j % 32;
     for (int n = 0; n < 4; ++n) store<A>(first + 32 * n, line((codes >> (2 * n)) & Int(3)));
   }
