@@ -239,15 +239,13 @@ constexpr float mxfp4_unit(std::uint8_t e) noexcept {
   return e < 2 ? static_cast<float>(e + 1) * 0x1p-128f : std::bit_cast<float>((e - 1u) << 23);
 }
 
-/// The code of the value nearest to x, the first of several: of equal distances the smaller
-/// magnitude, and no negative zero.
-inline int nearest_mxfp4(float x, float unit) noexcept {
-  int best = 0;
-  for (int code = 1; code < 16; ++code) {
-    const float distance = std::abs(kTwiceFp4[static_cast<std::size_t>(code)] * unit - x);
-    if (distance < std::abs(kTwiceFp4[static_cast<std::size_t>(best)] * unit - x)) best = code;
-  }
-  return best;
+/// The code of the value nearest to x: of equal distances the smaller magnitude, and no negative
+/// zero. Counts the midpoints between (twice the) magnitudes that x exceeds.
+inline unsigned nearest_mxfp4(float x, float unit) noexcept {
+  unsigned code = 0;
+  for (const float midpoint : {.5f, 1.5f, 2.5f, 3.5f, 5.f, 7.f, 10.f})
+    code += std::abs(x) > midpoint * unit;
+  return code != 0 && x < 0 ? code | 8u : code;
 }
 
 }  // namespace detail
