@@ -44,6 +44,11 @@ std::span<const Mechanism> linear_gate_mechanisms();
 std::span<const Mechanism> gptq_mechanisms();
 std::span<const Mechanism> quant_method_mechanisms();
 std::span<const Mechanism> quant_int8_mechanisms();
+std::span<const Mechanism> quant_format_mechanisms();
+std::span<const Mechanism> quant_grid_mechanisms();
+std::span<const Mechanism> quant_integer_mechanisms();
+std::span<const Mechanism> quant_repq_mechanisms();
+std::span<const Mechanism> quant_w8a8_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -74,7 +79,12 @@ inline const Mechanism* find(std::string_view key) {
                           linear_gate_mechanisms(),
                           gptq_mechanisms(),
                           quant_method_mechanisms(),
-                          quant_int8_mechanisms()}) {
+                          quant_int8_mechanisms(),
+                          quant_format_mechanisms(),
+                          quant_grid_mechanisms(),
+                          quant_integer_mechanisms(),
+                          quant_repq_mechanisms(),
+                          quant_w8a8_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }
