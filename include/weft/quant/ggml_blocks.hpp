@@ -239,15 +239,13 @@ constexpr float mxfp4_unit(std::uint8_t e) noexcept {
   return e < 2 ? static_cast<float>(e + 1) * 0x1p-128f : std::bit_cast<float>((e - 1u) << 23);
 }
 
-/// The code of the value nearest to x, the first of several: of equal distances the smaller
-/// magnitude, and no negative zero.
-inline int nearest_mxfp4(float x, float unit) noexcept {
-  int best = 0;
-  for (int code = 1; code < 16; ++code) {
-    const float distance = std::abs(kTwiceFp4[static_cast<std::size_t>(code)] * unit - x);
-    if (distance < std::abs(kTwiceFp4[static_cast<std::size_t>(best)] * unit - x)) best = code;
-  }
-  return best;
+/// The code of the value nearest to x: of equal distances the smaller magnitude, and no negative
+/// zero. Counts the midpoints between (twice the) magnitudes that x exceeds.
+inline unsigned nearest_mxfp4(float x, float unit) noexcept {
+  unsigned code = 0;
+  for (const float midpoint : {.5f, 1.5f, 2.5f, 3.5f, 5.f, 7.f, 10.f})
+    code += std::abs(x) > midpoint * unit;
+  return code != 0 && x < 0 ? code | 8u : code;
 }
 
 }  // namespace detail
@@ -282,7 +280,7 @@ void decode(const Q8_0& block, BlockValues<Q8_0> to) noexcept {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(block.qs);
   const auto d = detail::spread<A>(block.d);
   for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>) {
-    const auto codes = (detail::load_bytes<A>(bytes + i) << 24) >> 24;
+    const auto codes = (load_bytes<A>(bytes + i) << 24) >> 24;
     store<A>(to.data() + i, xsimd::to_float(codes) * d);
   }
 }
@@ -316,7 +314,7 @@ void decode(const Tq2_0& block, BlockValues<Tq2_0> to) noexcept {
   const auto d = detail::spread<A>(block.d);
   const detail::Line<A> line{d, -d};
   for (Index j = 0; j < 64; j += kWidth<float, A>) {
-    const Int codes = detail::load_bytes<A>(block.qs + j);
+    const Int codes = load_bytes<A>(block.qs + j);
     float* first = to.data() + 128 * (j / 32) + j % 32;
     for (int n = 0; n < 4; ++n) store<A>(first + 32 * n, line((codes >> (2 * n)) & Int(3)));
   }
