@@ -277,12 +277,9 @@ void decode(const Q4_1& block, BlockValues<Q4_1> to) noexcept {
 
 template <class A = DefaultArch>
 void decode(const Q8_0& block, BlockValues<Q8_0> to) noexcept {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(block.qs);
   const auto d = detail::spread<A>(block.d);
-  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>) {
-    const auto codes = (load_bytes<A>(bytes + i) << 24) >> 24;
-    store<A>(to.data() + i, xsimd::to_float(codes) * d);
-  }
+  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>)
+    store<A>(to.data() + i, xsimd::to_float(load_bytes<A>(block.qs + i)) * d);
 }
 
 template <class A = DefaultArch>
