@@ -122,10 +122,11 @@ inline float rounded_product(float a, float b) noexcept {
   return static_cast<float>(double{a} * double{b});
 }
 
-/// The element of largest magnitude, with its sign; the first of several.
+/// The element of largest magnitude, with its sign; the first of several, and +0 for zeros.
 inline float extreme(std::span<const float> x) noexcept {
-  return *std::max_element(x.begin(), x.end(),
-                           [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float most = *std::max_element(x.begin(), x.end(),
+                                       [](float a, float b) { return std::abs(a) < std::abs(b); });
+  return most == 0 ? 0 : most;
 }
 
 /// 16 bytes of the codes of 32 elements, code(i) of element i.

@@ -4,6 +4,7 @@
 #include <weft/core/gemm.hpp>
 #include <weft/core/tensor.hpp>
 #include <weft/quant/affine.hpp>
+#include <weft/quant/calibration.hpp>
 #include <weft/quant/doubles.hpp>
 #include <weft/quant/gram.hpp>
 
@@ -26,6 +27,7 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <span>
 #include <vector>
 
 /// GPTQ: quantizes a weight column by column and lets the columns that are still to come make up
@@ -147,58 +149,13 @@ struct GptqGrid {
   }
 };
 
-/// The grid of integers from lo <= 0 to hi >= 0.
-inline AffineGrid<double> gptq_levels(double lo, double hi, const GptqOptions& options) noexcept {
-  const CodeRange codes = unsigned_codes(options.bits);
-  const double scale = (hi - lo) / codes.high;
-  const int zero =
-      options.symmetric ? 1 << (options.bits - 1) : static_cast<int>(round_half_even(-lo / scale));
-  return {scale, zero, codes};
-}
-
-/// sum |w - q|^2.4, or anything not below `bound` where the sum is not.
-inline double gptq_error(View<const double, 1> w, const AffineGrid<double>& levels,
-                         double bound) noexcept {
-  double error = 0;
-  for (Index i = 0; i < w.extent(0) && error < bound; ++i)
-    error += std::pow(std::abs(levels.round_trip(w(i)) - w(i)), 2.4);
-  return error;
-}
-
-inline AffineGrid<double> shrunk_levels(View<const double, 1> w, double lo, double hi,
-                                        const GptqOptions& options) noexcept {
-  AffineGrid<double> best = gptq_levels(lo, hi, options);
-  double least = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 80; ++i) {
-    const double p = 1 - i / 100.0;
-    const AffineGrid<double> levels = gptq_levels(p * lo, p * hi, options);
-    const double error = gptq_error(w, levels, least);
-    if (error < least) {
-      least = error;
-      best = levels;
-    }
-  }
-  return best;
-}
-
 /// The grid of some weights of one row.
-inline GptqGrid gptq_grid(View<const double, 1> w, const GptqOptions& options) noexcept {
-  double lo = 0, hi = 0;
-  for (Index i = 0; i < w.extent(0); ++i) {
-    lo = std::min(lo, w(i));
-    hi = std::max(hi, w(i));
-  }
-  if (options.symmetric) {
-    hi = std::max(-lo, hi);
-    if (lo < 0) lo = -hi;
-  }
-  if (lo == 0 && hi == 0) {
-    lo = -1;
-    hi = 1;
-  }
-  if (options.ternary) return {.levels = {hi, 1, {0, 2}}, .ternary = true, .low = lo};
-  return {.levels =
-              options.shrink ? shrunk_levels(w, lo, hi, options) : gptq_levels(lo, hi, options)};
+inline GptqGrid gptq_grid_of(std::span<const double> w, const GptqOptions& options) noexcept {
+  const bool symmetric = options.symmetric;
+  if (options.shrink) return {.levels = gptq_shrink_search(w, options.bits, symmetric).grid};
+  const Range range = gptq_range(w, symmetric);
+  if (!options.ternary) return {.levels = gptq_grid(range, options.bits, symmetric)};
+  return {.levels = {range.high, 1, {0, 2}}, .ternary = true, .low = range.low};
 }
 
 /// U of U^T U = (H + damp I)^-1, or nothing where H + damp I is not positive definite.
@@ -277,7 +234,8 @@ class GptqRun {
 
   GptqGrid fit(Index row, Index group) const noexcept {
     const Index begin = group * group_, count = std::min(group_, cols_ - begin);
-    return gptq_grid({weight_.view().pointer(row, begin), {count}}, options_);
+    const double* first = weight_.view().pointer(row, begin);
+    return gptq_grid_of({first, static_cast<std::size_t>(count)}, options_);
   }
   void fit_groups() {
     for (Index r = 0; r < rows_; ++r)
