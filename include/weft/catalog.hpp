@@ -551,6 +551,26 @@ inline constexpr CatalogEntry kCatalog[] = {
      kForward,
      {"Quantizable Transformers: Removing Outliers by Helping Attention Heads Do Nothing",
       "2306.12929"}},
+    {"quant", "vector_quantization", "weft/quant/vector_quantizer.hpp",
+     "VectorQuantizer<float>(codebook), ResidualQuantizer<float>(codebooks), k_means(x, init, n)",
+     "the nearest code of a codebook, and those of what is left, by matrix products",
+     kForward, {"Neural Discrete Representation Learning", "1711.00937"}},
+    {"quant", "product_quantization", "weft/quant/product_quantizer.hpp",
+     "ProductQuantizer<float>(codebooks).encode(x, codes), look_up_scores(table, codes, scores)",
+     "a code for each part of a vector; scores by look-ups",
+     kForward, {"Product Quantization for Nearest Neighbor Search", ""}},
+    {"quant", "codebook_features", "weft/quant/codebook.hpp",
+     "CodebookLayer<float>(codebooks, gamma, beta, k).apply(x, out, ids)",
+     "hidden vectors become means of the k most similar codes",
+     kForward,
+     {"Codebook Features: Sparse and Discrete Interpretability for Neural Networks",
+      "2310.17230"}},
+    {"quant", "multiscale_rvq", "weft/quant/multiscale_rvq.hpp",
+     "MultiscaleQuantizer<float>(codebook, scales).encode(x, ids, residual)",
+     "a sequence as tokens of growing resolution, each scale of what the coarser ones left",
+     kForward,
+     {"3D representation in 512-Byte: Variational tokenizer is the key for autoregressive 3D "
+      "generation", "2412.02202"}},
 };
 // clang-format on
 
