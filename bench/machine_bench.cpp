@@ -32,6 +32,8 @@ const bench::Rows rows([] {
   add_compute("machine/fma_f64", Floor::fma_f64, bench::fma_burst<double>());
   add_compute("machine/dot_bf16", Floor::bf16, bench::dot_bf16_burst());
   add_compute("machine/tile_bf16", Floor::bf16, bench::tile_bf16_burst());
+  add_compute("machine/dot_int8", Floor::int8, bench::dot_int8_burst());
+  add_compute("machine/tile_int8", Floor::int8, bench::tile_int8_burst());
   // In a second-level cache; the weights of a 4096 x 4096 layer; beyond every cache.
   for (const Index bytes : {Index{1} << 20, Index{1} << 26, Index{1} << 29})
     for (const int streams : {1, 8}) add_read("machine/read_bandwidth", bytes, streams);

@@ -42,10 +42,14 @@ void add_sgemm(const GemmCase& g) {
 /// A matmul with constant weights, ready to run.
 class Matmul {
  public:
-  Matmul(const GemmCase& g, memory::data_type type) {
-    const memory::desc a({g.m, g.k}, type, Tag::ab), b({g.k, g.n}, type, Tag::ab);
-    const memory::desc c({g.m, g.n}, memory::data_type::f32, Tag::ab);
-    const memory::desc any({g.k, g.n}, type, Tag::any);
+  struct Types {
+    memory::data_type left, right, out;
+  };
+
+  Matmul(const GemmCase& g, const Types& types) {
+    const memory::desc a({g.m, g.k}, types.left, Tag::ab), b({g.k, g.n}, types.right, Tag::ab);
+    const memory::desc c({g.m, g.n}, types.out, Tag::ab);
+    const memory::desc any({g.k, g.n}, types.right, Tag::any);
     const dnnl::matmul::primitive_desc chosen({a, any, c}, engine_);
     memory weights(chosen.weights_desc(), engine_);
     memory plain = filled(b);
@@ -79,16 +83,22 @@ class Matmul {
   dnnl::matmul matmul_;
 };
 
-void add_matmul(const GemmCase& g, const char* library, memory::data_type type) {
-  g.row().by(library).add([g, type] { return Matmul(g, type); });
+Matmul::Types types_of(Type type) {
+  using D = memory::data_type;
+  if (type == Type::bf16) return {D::bf16, D::bf16, D::f32};
+  if (type == Type::u8s8) return {D::u8, D::s8, D::s32};
+  return {D::f32, D::f32, D::f32};
+}
+
+void add_matmul(const GemmCase& g) {
+  g.row().by("peer/onednn").add([g] { return Matmul(g, types_of(g.type)); });
 }
 
 const bench::Rows rows([] {
   use_one_thread();
   for (const GemmCase& g : bench::kGemmCases) {
     if (g.b == Operand::packed)
-      add_matmul(g, "peer/onednn",
-                 g.type == Type::bf16 ? memory::data_type::bf16 : memory::data_type::f32);
+      add_matmul(g);
     else if (g.type == Type::f32)
       add_sgemm(g);
   }

@@ -5,6 +5,8 @@
  *   node ort.mjs NAME...      for names such as
  *       gemm/packed/forward/f32/M=1024/N=1024/K=1024
  *       softmax/full/forward/f32/B=1/H=8/N=2048/D=64/threads=1
+ *       quant/int8_gemm/forward/u8s8/M=512/N=4096/K=4096
+ *       quant/int4_int8/forward/f32/M=512/N=4096/K=4096
  *   node ort.mjs --check      compares results with plain loops, and shows that attention is fused
  *
  * The package is looked for beside this file and above it, or in the folder that ORT_MODULES names.
@@ -13,7 +15,9 @@
  * median of SAMPLES; names that ONNX Runtime has no operator for are listed on standard error.
  *
  * gemm/nn and gemm/packed are MatMul, the latter with B as an initializer, which the runtime packs
- * when the session is made. softmax/full and softmax/causal are com.microsoft.MultiHeadAttention on
+ * when the session is made. quant/int8_gemm is MatMulInteger, unsigned by constant signed bytes;
+ * quant/int4_int8 is com.microsoft.MatMulNBits, 4 bits in groups of 32, with accuracy_level 4: it
+ * quantizes its fp32 input to 8 bits; quant/int4_exact the same with accuracy_level 1. softmax/full and softmax/causal are com.microsoft.MultiHeadAttention on
  * [B, N, H * D] inputs; without a mask that runs the fused fp32 kernel, with `unidirectional` the
  * runtime has separate steps only. A model holds the operator several times in a row when one call
  * is short, so that entering the runtime from JavaScript does not count.
@@ -45,7 +49,9 @@ function load(name) {
 
 // --- ONNX models, written as protocol buffers --------------------------------------------------
 
-const FLOAT_ELEMENTS = 1;
+/** Element types of TensorProto, and what holds them. */
+const ELEMENTS = { float32: [1, Float32Array], uint8: [2, Uint8Array], int8: [3, Int8Array],
+                   int32: [6, Int32Array] };
 const [ATTRIBUTE_FLOAT, ATTRIBUTE_INT] = [1, 2];
 
 function varint(value) {
@@ -70,17 +76,17 @@ function floatField(number, value) {
 
 const message = (...fields) => Buffer.concat(fields.flat());
 
-/** ValueInfoProto of an fp32 tensor. */
-function valueInfo(name, dims) {
+/** ValueInfoProto. */
+function valueInfo({ name, dims, type = "float32" }) {
   const shape = message(dims.map((dim) => field(1, message(field(1, dim)))));
-  const tensor = message(field(1, FLOAT_ELEMENTS), field(2, shape));
+  const tensor = message(field(1, ELEMENTS[type][0]), field(2, shape));
   return message(field(1, name), field(2, message(field(1, tensor))));
 }
 
 /** TensorProto. */
-function initializer({ name, dims, data }) {
+function initializer({ name, dims, data, type = "float32" }) {
   const raw = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  return message(dims.map((dim) => field(1, dim)), field(2, FLOAT_ELEMENTS), field(8, name),
+  return message(dims.map((dim) => field(1, dim)), field(2, ELEMENTS[type][0]), field(8, name),
                  field(9, raw));
 }
 
@@ -103,8 +109,8 @@ function model({ nodes, inputs, outputs, constants = [] }) {
   const graph = message(
     nodes.map((n) => field(1, node(n))), field(2, "row"),
     constants.map((tensor) => field(5, initializer(tensor))),
-    inputs.map(({ name, dims }) => field(11, valueInfo(name, dims))),
-    outputs.map(({ name, dims }) => field(12, valueInfo(name, dims))));
+    inputs.map((tensor) => field(11, valueInfo(tensor))),
+    outputs.map((tensor) => field(12, valueInfo(tensor))));
   const opsets = [["", 17], ["com.microsoft", 1]];
   return message(field(1, 8), field(7, graph),
                  opsets.map(([domain, version]) =>
@@ -115,14 +121,14 @@ function model({ nodes, inputs, outputs, constants = [] }) {
 
 const product = (dims) => dims.reduce((a, b) => a * b, 1);
 
-/** Uniform in [-1, 1). */
-function tensor(name, dims) {
+/** Uniform in [-1, 1), or over all bytes. */
+function tensor(name, dims, type = "float32") {
   let state = 1;
-  const data = Float32Array.from({ length: product(dims) }, () => {
+  const data = ELEMENTS[type][1].from({ length: product(dims) }, () => {
     state = (Math.imul(state, 1664525) + 1013904223) | 0;
-    return state / 2 ** 31;
+    return type === "float32" ? state / 2 ** 31 : state >> 24;
   });
-  return { name, dims, data };
+  return { name, dims, data, type };
 }
 
 /** Copies of an operator in one model, so that one run takes SECONDS_PER_RUN. */
@@ -137,6 +143,31 @@ function gemm(packed, { M, N, K }, copies = copiesFor(2 * M * N * K)) {
     flops: 2 * M * N * K, copies, inputs: packed ? [a] : [a, b], operands: [a, b],
     outputs: names.map((name) => ({ name, dims: [M, N] })), constants: packed ? [b] : [],
     nodes: names.map((name) => ({ type: "MatMul", inputs: ["a", "b"], output: name })),
+  };
+}
+
+/** C = A B on bytes, the sums as integers. */
+function int8Gemm({ M, N, K }, copies = 1) {
+  const a = tensor("a", [M, K], "uint8"), b = tensor("b", [K, N], "int8");
+  return {
+    flops: 2 * M * N * K, copies, inputs: [a], operands: [a, b], constants: [b],
+    outputs: [{ name: "c0", dims: [M, N], type: "int32" }],
+    nodes: [{ type: "MatMulInteger", inputs: ["a", "b"], output: "c0" }],
+  };
+}
+
+/** C = A B, B in 4 bits with a scale per 32 inputs. */
+function int4Gemm(level, { M, N, K }, copies = copiesFor(2 * M * N * K)) {
+  const a = tensor("a", [M, K]), b = tensor("b", [N, K / 32, 16], "uint8");
+  const scales = tensor("s", [N * K / 32]);
+  const names = Array.from({ length: copies }, (_, i) => `c${i}`);
+  return {
+    flops: 2 * M * N * K, copies, inputs: [a], operands: [a, b, scales], constants: [b, scales],
+    outputs: names.map((name) => ({ name, dims: [M, N] })),
+    nodes: names.map((name) => ({
+      type: "MatMulNBits", domain: "com.microsoft", inputs: ["a", "b", "s"], output: name,
+      attributes: { K, N, bits: 4, block_size: 32, accuracy_level: level },
+    })),
   };
 }
 
@@ -161,7 +192,12 @@ function rowOf(name) {
   const keys = Object.fromEntries(pairs.map((pair) => pair.split("=")).map(([k, v]) => [k, +v]));
   const { threads = 1, ...sizes } = keys;
   const only = (...known) => Object.keys(sizes).every((key) => known.includes(key));
-  if (verb !== "forward" || dtype !== "f32") return null;
+  if (verb !== "forward") return null;
+  if (family === "quant" && variant === "int8_gemm" && dtype === "u8s8" && only("M", "N", "K"))
+    return { threads, ...int8Gemm(sizes) };
+  if (dtype !== "f32") return null;
+  if (family === "quant" && ["int4_int8", "int4_exact"].includes(variant) && only("M", "N", "K"))
+    return { threads, ...int4Gemm(variant === "int4_int8" ? 4 : 1, sizes) };
   if (family === "gemm" && ["nn", "packed", "gemv_packed"].includes(variant) && only("M", "N", "K"))
     return { threads, ...gemm(variant !== "nn", sizes) };
   if (family === "softmax" && ["full", "causal"].includes(variant) && only("B", "H", "N", "M", "D"))
@@ -171,7 +207,7 @@ function rowOf(name) {
 
 // --- running ------------------------------------------------------------------------------------
 
-const asTensor = ({ dims, data }) => new ort.Tensor("float32", data, dims);
+const asTensor = ({ dims, data, type = "float32" }) => new ort.Tensor(type, data, dims);
 
 /** A session, and a function that runs it once into the same output memory each time. */
 async function prepare(row) {
@@ -181,7 +217,9 @@ async function prepare(row) {
   });
   const named = (tensors) => Object.fromEntries(tensors.map((t) => [t.name, asTensor(t)]));
   const feeds = named(row.inputs);
-  const blank = ({ name, dims }) => ({ name, dims, data: new Float32Array(product(dims)) });
+  const blank = ({ name, dims, type = "float32" }) => ({
+    name, dims, type, data: new ELEMENTS[type][1](product(dims)),
+  });
   const results = named(row.outputs.map(blank));
   return { session, results, run: () => session.run(feeds, results) };
 }
@@ -264,6 +302,10 @@ async function check() {
     const row = gemm(packed, sizes, 1);
     errors[`MatMul, ${packed ? "constant" : "plain"} B`] =
       await largestError(row, naiveProduct(row.operands, sizes));
+  }
+  {
+    const sizes = { M: 5, N: 7, K: 11 }, row = int8Gemm(sizes, 1);
+    errors["MatMulInteger"] = await largestError(row, naiveProduct(row.operands, sizes));
   }
   for (const causal of [false, true]) {
     const sizes = { B: 2, H: 3, N: 37, D: 16 };

@@ -13,7 +13,8 @@ enum class Operand {
   packed,      ///< B constant: its layout is prepared before
 };
 
-enum class Type { f32, f64, bf16 };  ///< of A and B; C is fp32 when they are bf16
+/// Of A and B; C is fp32 when they are bf16, and int32 when they are unsigned and signed bytes.
+enum class Type { f32, f64, bf16, u8s8 };
 
 struct GemmCase {
   std::string_view name;  ///< family/variant/verb/dtype
@@ -23,10 +24,14 @@ struct GemmCase {
 
   /// Name and work. A product with one row reads each weight for two operations: memory limits it.
   Row row() const {
-    const double element = type == Type::f64 ? 8 : type == Type::bf16 ? 2 : 4;
+    const double element = type == Type::f64    ? 8
+                           : type == Type::bf16 ? 2
+                           : type == Type::u8s8 ? 1
+                                                : 4;
     const double result = type == Type::f64 ? 8 : 4;
     const Floor compute = type == Type::f64    ? Floor::fma_f64
                           : type == Type::bf16 ? Floor::bf16
+                          : type == Type::u8s8 ? Floor::int8
                                                : Floor::fma_f32;
     return {
         .name = row_name(name, {{"M", m}, {"N", n}, {"K", k}}),
@@ -53,6 +58,9 @@ inline constexpr GemmCase kGemmCases[] = {
     {"gemm/packed/forward/bf16", Operand::packed, Type::bf16, 1024, 1024, 1024},
     {"gemm/packed/forward/bf16", Operand::packed, Type::bf16, 128, 512, 2048},
     {"gemm/gemv_packed/forward/bf16", Operand::packed, Type::bf16, 1, 4096, 4096},
+    {"quant/int8_gemm/forward/u8s8", Operand::packed, Type::u8s8, 512, 4096, 4096},
+    {"quant/int8_gemm/forward/u8s8", Operand::packed, Type::u8s8, 32, 4096, 4096},
+    {"quant/int8_gemm/forward/u8s8", Operand::packed, Type::u8s8, 1, 4096, 4096},
 };
 
 }  // namespace bench

@@ -8,12 +8,13 @@
 #include <cstddef>
 #include <utility>
 
-#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__linux__)  // gcc, clang 14
+#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && \
+    (defined(__AMX_INT8__) || defined(__AMXINT8__)) && defined(__linux__)  // gcc, clang 14
 #define WEFT_BENCH_TILES 1
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-#if defined(WEFT_BENCH_TILES) || defined(__AVX512BF16__)
+#if defined(WEFT_BENCH_TILES) || defined(__AVX512BF16__) || defined(__AVX512VNNI__)
 #include <immintrin.h>
 #endif
 
@@ -99,6 +100,7 @@ struct alignas(64) TileShapes {
 };
 
 /// Four accumulators from two left and two right tiles, as a register tile of 32 x 32 has it.
+template <bool Bytes>
 void multiply_tiles(Index steps) {
   const TileShapes shapes;
   keep(shapes);  // g++ 12 takes the intrinsic to read eight bytes only, and drops the other stores
@@ -112,10 +114,17 @@ void multiply_tiles(Index steps) {
   _tile_zero(6);
   _tile_zero(7);
   for (Index i = 0; i < steps; ++i) {
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    if constexpr (Bytes) {
+      _tile_dpbusd(0, 4, 6);
+      _tile_dpbusd(1, 4, 7);
+      _tile_dpbusd(2, 5, 6);
+      _tile_dpbusd(3, 5, 7);
+    } else {
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
   }
   _tile_release();
 }
@@ -157,7 +166,33 @@ Burst tile_bf16_burst() {
   if (!granted) return {};
   constexpr Index steps = kSteps / 8;
   return {4 * (2.0 * 16 * 16 * 32) * static_cast<double>(steps),
-          [](Index, Index parts) { multiply_tiles(steps / parts); }};
+          [](Index, Index parts) { multiply_tiles<false>(steps / parts); }};
+#else
+  return {};
+#endif
+}
+
+Burst dot_int8_burst() {
+#if defined(__AVX512VNNI__)
+  const __m512i one = _mm512_set1_epi32(hidden(0x01010101));
+  const auto step = [one](const weft::Vec<std::int32_t>& sum) -> weft::Vec<std::int32_t> {
+    return _mm512_dpbusd_epi32(sum, one, one);
+  };
+  return {128.0 * static_cast<double>(kChains * kSteps), [step](Index, Index parts) {
+            run_chains<weft::Vec<std::int32_t>>(kSteps / parts, step);
+          }};
+#else
+  return fma_burst<float>();
+#endif
+}
+
+Burst tile_int8_burst() {
+#if defined(WEFT_BENCH_TILES)
+  static const bool granted = tiles_granted();
+  if (!granted) return {};
+  constexpr Index steps = kSteps / 8;
+  return {4 * (2.0 * 16 * 16 * 64) * static_cast<double>(steps),
+          [](Index, Index parts) { multiply_tiles<true>(steps / parts); }};
 #else
   return {};
 #endif

@@ -32,6 +32,10 @@ Burst dot_bf16_burst();
 /// Products of bf16 tiles (AMX). No work where not compiled for, or not granted by the system.
 Burst tile_bf16_burst();
 
+/// The same of bytes, four to a lane, with sums of 32 bits.
+Burst dot_int8_burst();
+Burst tile_int8_burst();
+
 /// Reads `buffer` from front to back, as that many streams side by side: 1 or 8. One stream of
 /// loads is best in a cache but does not keep the memory of every machine busy.
 Burst read_burst(std::span<const float> buffer, int streams);

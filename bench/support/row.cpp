@@ -30,6 +30,11 @@ double bf16_rate(const weft::Context& context) {
                    best_rate(fma_burst<float>(), context)});
 }
 
+double int8_rate(const weft::Context& context) {
+  return std::max({best_rate(tile_int8_burst(), context), best_rate(dot_int8_burst(), context),
+                   best_rate(fma_burst<float>(), context)});
+}
+
 double read_rate(std::span<const float> buffer, const weft::Context& context) {
   return std::max(best_rate(read_burst(buffer, 1), context),
                   best_rate(read_burst(buffer, 8), context));
@@ -71,6 +76,7 @@ double floor_rate(const Row& row, const weft::Context& context) {
     case Floor::fma_f32: return best_rate(fma_burst<float>(), context);
     case Floor::fma_f64: return best_rate(fma_burst<double>(), context);
     case Floor::bf16: return bf16_rate(context);
+    case Floor::int8: return int8_rate(context);
     case Floor::read: return read_rate(read_buffer(row.bytes), context);
   }
   return 0;

@@ -42,6 +42,7 @@ enum class Floor {
   fma_f32,  ///< fp32 multiply-adds in registers
   fma_f64,  ///< fp64 multiply-adds in registers
   bf16,     ///< the best of: bf16 tile product, bf16 dot product, fp32 multiply-add
+  int8,     ///< the best of: byte tile product, byte dot product, fp32 multiply-add
   read,     ///< reading as many bytes as the row does, from as large a buffer (up to 256 MiB)
 };
 

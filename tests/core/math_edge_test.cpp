@@ -49,13 +49,15 @@ TEST_CASE("the power of two of softmax", "[math]") {
   const auto f = [](Floats x) { return math::exp2_nonpositive(x); };
   CHECK(at(f, 0.f) == 1.f);
   CHECK(at(f, -0.f) == 1.f);
-  for (int n = -126; n < 0; ++n) CHECK(at(f, static_cast<float>(n)) == std::ldexp(1.f, n));
-  for (float x : {-126.6f, -127.f, -150.f, -1e10f, std::numeric_limits<float>::lowest(), -kInf})
+  for (int n = -100; n < 0; ++n) CHECK(at(f, static_cast<float>(n)) == std::ldexp(1.f, n));
+  CHECK(at(f, -100.5f) > 0x1p-101f);
+  for (float x :
+       {-100.6f, -101.f, -127.f, -150.f, -1e10f, std::numeric_limits<float>::lowest(), -kInf})
     CHECK(at(f, x) == 0.f);
   CHECK(std::isnan(at(f, kNan)));
   CHECK(std::isnan(at(f, -kNan)));
-  CHECK(math::exp2_nonpositive(Doubles(-1022.)).get(0) == 0x1p-1022);
-  CHECK(math::exp2_nonpositive(Doubles(-1023.)).get(0) == 0.);
+  CHECK(math::exp2_nonpositive(Doubles(-900.)).get(0) == 0x1p-900);
+  CHECK(math::exp2_nonpositive(Doubles(-900.6)).get(0) == 0.);
   CHECK(math::exp2_nonpositive(Doubles(-std::numeric_limits<double>::infinity())).get(0) == 0.);
 }
 
@@ -75,9 +77,9 @@ TEST_CASE("activations keep NaN and take their limits", "[math]") {
     const char* name;
     float below, above;
   };
-  const Limits limits[] = {{"tanh", -1, 1},       {"erf", -1, 1},        {"sigmoid", 0, 1},
-                           {"softplus", 0, kInf}, {"relu", 0, kInf},     {"silu", 0, kInf},
-                           {"gelu_erf", 0, kInf}, {"gelu_tanh", 0, kInf}};
+  const Limits limits[] = {{"tanh", -1, 1},   {"tanh_quotient", -1, 1}, {"erf", -1, 1},
+                           {"sigmoid", 0, 1}, {"softplus", 0, kInf},    {"relu", 0, kInf},
+                           {"silu", 0, kInf}, {"gelu_erf", 0, kInf},    {"gelu_tanh", 0, kInf}};
   for (const Limits& limit : limits) {
     const auto* f = std::find_if(kFloatFunctions.begin(), kFloatFunctions.end(),
                                  [&](auto& g) { return std::string_view(g.name) == limit.name; });

@@ -41,7 +41,11 @@ std::span<const Mechanism> linear_flow_mechanisms();
 std::span<const Mechanism> linear_performer_mechanisms();
 std::span<const Mechanism> linear_hash_mechanisms();
 std::span<const Mechanism> linear_gate_mechanisms();
+std::span<const Mechanism> gptq_mechanisms();
+std::span<const Mechanism> quant_method_mechanisms();
 std::span<const Mechanism> quant_int8_mechanisms();
+std::span<const Mechanism> quant_format_mechanisms();
+std::span<const Mechanism> quant_grid_mechanisms();
 std::span<const Mechanism> quant_integer_mechanisms();
 std::span<const Mechanism> quant_repq_mechanisms();
 std::span<const Mechanism> quant_w8a8_mechanisms();
@@ -74,7 +78,11 @@ inline const Mechanism* find(std::string_view key) {
                           linear_performer_mechanisms(),
                           linear_hash_mechanisms(),
                           linear_gate_mechanisms(),
+                          gptq_mechanisms(),
+                          quant_method_mechanisms(),
                           quant_int8_mechanisms(),
+                          quant_format_mechanisms(),
+                          quant_grid_mechanisms(),
                           quant_integer_mechanisms(),
                           quant_repq_mechanisms(),
                           quant_w8a8_mechanisms(),

@@ -24,20 +24,24 @@ struct MathFunction {
 using FloatFunction = MathFunction<float, double>;
 using DoubleFunction = MathFunction<double, long double>;
 
-// Below -126 the power of two of softmax may be flushed; -126.5 is the last that is not.
-inline double reference_exp2_nonpositive(double x) { return x < -126.5 ? 0 : std::exp2(x); }
+// The power of two of softmax is 0 below -100.5 (double: -900.5).
+inline double reference_exp2_nonpositive(double x) { return x < -100.5 ? 0 : std::exp2(x); }
+inline long double reference_exp2_nonpositive_wide(long double x) {
+  return x < -900.5L ? 0 : std::exp2(x);
+}
 
-inline constexpr std::array<FloatFunction, 12> kFloatFunctions = [] {
+inline constexpr std::array<FloatFunction, 13> kFloatFunctions = [] {
   using V = FloatFunction::V;
   namespace math = weft::math;
   using namespace reference;
-  return std::array<FloatFunction, 12>{{
+  return std::array<FloatFunction, 13>{{
       {"exp", [](V x) { return math::exp(x); }, exp<double>, -105, 90, 1, 1.5},
       {"exp2", [](V x) { return math::exp2(x); }, exp2<double>, -151, 129, 1, 1.5},
       {"exp2_nonpositive", [](V x) { return math::exp2_nonpositive(x); },
-       reference_exp2_nonpositive, -127, 0, 2, 2.5, true},
+       reference_exp2_nonpositive, -102, 0, 2, 2.5, true},
       {"log", [](V x) { return math::log(x); }, log<double>, 0, 4, 1, 1},
       {"tanh", [](V x) { return math::tanh(x); }, tanh<double>, -10, 10, 1.5, 1.5},
+      {"tanh_quotient", [](V x) { return math::tanh_quotient(x); }, tanh<double>, -10, 10, 4.5, 7},
       {"erf", [](V x) { return math::erf(x); }, erf<double>, -4, 4, 1, 1.5},
       {"sigmoid", [](V x) { return math::sigmoid(x); }, sigmoid<double>, -105, 20, 2, 2},
       {"softplus", [](V x) { return math::softplus(x); }, softplus<double>, -105, 20, 2, 2},
@@ -56,8 +60,8 @@ inline constexpr std::array<DoubleFunction, 12> kDoubleFunctions = [] {
   return std::array<DoubleFunction, 12>{{
       {"exp", [](V x) { return math::exp(x); }, exp<Wide>, -750, 715, 1, 1.5},
       {"exp2", [](V x) { return math::exp2(x); }, exp2<Wide>, -1080, 1030, 1, 1.5},
-      {"exp2_nonpositive", [](V x) { return math::exp2_nonpositive(x); }, exp2<Wide>, -1022, 0, 3,
-       3, true},
+      {"exp2_nonpositive", [](V x) { return math::exp2_nonpositive(x); },
+       reference_exp2_nonpositive_wide, -902, 0, 3, 3, true},
       {"log", [](V x) { return math::log(x); }, log<Wide>, 0, 4, 1, 1},
       {"tanh", [](V x) { return math::tanh(x); }, tanh<Wide>, -22, 22, 1.5, 1.5},
       {"erf", [](V x) { return math::erf(x); }, erf<Wide>, -7, 7, 1, 1.5},

@@ -129,13 +129,11 @@ void bf16_product(Index rows, Index pairs, const Bf16Pair* a, const Bf16Pair* pa
 /// to[e] = (first[e], second[e]) rounded to bf16, for n elements, a multiple of the vector.
 template <class A>
 void pair_rows(const float* first, const float* second, Index n, Bf16Pair* to) noexcept {
-  constexpr Index W = kWidth<float, A>;
-  bf16 a[W], b[W];
-  for (Index e = 0; e < n; e += W) {
-    store_as<A>(a, load<A>(first + e));
-    store_as<A>(b, load<A>(second + e));
-    for (Index i = 0; i < W; ++i) to[e + i] = {a[i], b[i]};
-  }
+  using Codec = Bf16Codec<A>;
+  auto* words = reinterpret_cast<std::uint32_t*>(to);
+  for (Index e = 0; e < n; e += kWidth<float, A>)
+    store<A>(words + e, Codec::encode(load<A>(first + e)) |
+                            (Codec::encode(load<A>(second + e)) << 16));
 }
 
 }  // namespace detail

@@ -179,27 +179,29 @@ void rows_product(Index rows, Index depth, const typename Op::Left* a, Ld lda,
 }
 
 /// The same with the number of vectors, up to kTileVectors, chosen at run time.
-template <class A, class Op, int NV, class T, class Ld>
+template <class A, class Op, int NV, class T, class Ld, class Prefetch = NoPrefetch>
 void vectors_product(Index vectors, Index rows, Index depth, const typename Op::Left* a, Ld lda,
-                     const typename Op::Element* b, Index ldb, T* c, Index ldc,
-                     bool accumulate) noexcept {
+                     const typename Op::Element* b, Index ldb, T* c, Index ldc, bool accumulate,
+                     Prefetch prefetch = {}) noexcept {
   if (vectors == NV)
-    return rows_product<A, NV, Op>(rows, depth, a, lda, b, ldb, c, ldc, accumulate);
+    return rows_product<A, NV, Op>(rows, depth, a, lda, b, ldb, c, ldc, accumulate, prefetch);
   if constexpr (NV > 1)
-    vectors_product<A, Op, NV - 1>(vectors, rows, depth, a, lda, b, ldb, c, ldc, accumulate);
+    vectors_product<A, Op, NV - 1>(vectors, rows, depth, a, lda, b, ldb, c, ldc, accumulate,
+                                   prefetch);
 }
 
 /// C[rows x cols] (+)= A B, B read in place, row-major, `cols` a multiple of the vector: in strips
 /// of columns of widths as equal as possible.
-template <class A, class Op, class T, class Ld>
+template <class A, class Op, class T, class Ld, class Prefetch = NoPrefetch>
 void strips_product(Index rows, Index cols, Index depth, const typename Op::Left* a, Ld lda,
-                    const typename Op::Element* b, Index ldb, T* c, Index ldc,
-                    bool accumulate) noexcept {
+                    const typename Op::Element* b, Index ldb, T* c, Index ldc, bool accumulate,
+                    Prefetch prefetch = {}) noexcept {
   constexpr Index W = kWidth<T, A>;
   constexpr int kMost = kTileVectors<A>;
   for (Index left = cols / W; left > 0;) {
     const Index vectors = ceil_div(left, ceil_div(left, kMost));
-    vectors_product<A, Op, kMost>(vectors, rows, depth, a, lda, b, ldb, c, ldc, accumulate);
+    vectors_product<A, Op, kMost>(vectors, rows, depth, a, lda, b, ldb, c, ldc, accumulate,
+                                  prefetch);
     left -= vectors;
     b += vectors * W;
     c += vectors * W;

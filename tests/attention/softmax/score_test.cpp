@@ -87,6 +87,20 @@ TEST_CASE("additive bias: every broadcast; -inf hides", "[softmax]") {
                  "axis 2"));
 }
 
+TEST_CASE("scores say where their numbers lie", "[softmax]") {
+  const auto table = even_values<float, 4>({1, 3, 5, 41}, 2);
+  const AdditiveBias bias{table.view()};
+  const ReadRange all = bias.reads(kRow, 8, 24);
+  CHECK(all.first == table.view().pointer(0, 2, 3, 8));
+  CHECK(all.bytes == 16 * Index{sizeof(float)});
+  // A chain knows of them whichever of its scores they belong to; with one for all keys, or with
+  // gaps in between, there is nothing to fetch.
+  CHECK(Chain{SoftCap{2}, bias}.reads(kRow, 8, 24).first == all.first);
+  CHECK(Chain{bias, SoftCap{2}}.reads(kRow, 8, 24).bytes == all.bytes);
+  CHECK(AdditiveBias{table.view().slice(3, 0, 1)}.reads(kRow, 8, 24).bytes == 0);
+  CHECK(AdditiveBias{table.view().transpose(2, 3)}.reads({0, 0, 3, 41, 5}, 0, 5).bytes == 0);
+}
+
 TEST_CASE("relative bias: one number per distance", "[softmax]") {
   // 5 queries, 41 keys: distances -40 .. 4.
   const auto table = even_values<float, 2>({3, 45}, 3);

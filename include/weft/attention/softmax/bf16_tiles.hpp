@@ -74,8 +74,10 @@ struct Bf16Tiles {
   static Bf16Pair* weights_of(float*, Bf16Pair* weights) noexcept { return weights; }
   static bf16* weight_row(Bf16Pair* weights, Index r) noexcept { return &weights[r * kLd].first; }
 
+  /// Nothing is prefetched: tile registers have no steps to do it in.
+  template <class Prefetch>
   void logits(const Bf16Pair* q, Index rows, Index dim, const Bf16Pair* panels, Index, Index begin,
-              Index end, float* s) const noexcept {
+              Index end, float* s, Prefetch) const noexcept {
     const Index pairs = bf16_pairs<A>(dim);
     for (Index c = begin; c < end; c += kPanel)
       for (Index d = 0; d < dim; d += kChannels)

@@ -2,6 +2,7 @@
 
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
+#include <weft/attention/softmax/score_ahead.hpp>
 #include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/weigh.hpp>
 #include <weft/core/executor.hpp>
@@ -215,8 +216,7 @@ class TiledAttention {
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
     const Index first = t * w.height, rows = tile_rows(w, t);
     const Index keys = std::min(kKeyTile, w.keys - j0);
-    product_.logits(query_tile_of(w, t), rows, p_.kv.key_dim, w.key_panels, keys, begin, end,
-                    w.logits);
+    multiply_keys(w, t, j0, begin, end);
     weigh_rows<T, A>(
         policies_, normalizer_, rows, masked, collecting(w), j0, begin, end, w.logits, w.value_ld,
         [&](Index r) { return row_at(w, first + r); }, [&](Index r) { return state(w, first + r); },
@@ -228,6 +228,26 @@ class TiledAttention {
       return add_visible_values(w, first, rows, masked, j0, begin, end);
     product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld,
                         acc);
+  }
+
+  /// S = Q K^T of a tile; meanwhile the numbers of the score for the next one are fetched.
+  void multiply_keys(const Work& w, Index t, Index j0, Index begin, Index end) const {
+    const auto multiply = [&](auto prefetch) {
+      product_.logits(query_tile_of(w, t), tile_rows(w, t), p_.kv.key_dim, w.key_panels,
+                      std::min(kKeyTile, w.keys - j0), begin, end, w.logits, prefetch);
+    };
+    if constexpr (ReadingScore<S>) {
+      const bool more = t + 1 < w.tiles;
+      const Index next = more ? t + 1 : 0;
+      const Index from = j0 + (more ? begin : kKeyTile);
+      const Index to = std::min(w.keys, more ? j0 + end : from + kKeyTile);
+      ScoreAhead<kRows> ahead;
+      for (Index r = from < to ? tile_rows(w, next) : 0; r-- > 0;)
+        ahead.want(policies_.score.reads(row_at(w, next * w.height + r), from, to));
+      multiply(PrefetchScore<kRows>{&ahead});
+    } else {
+      multiply(NoPrefetch{});
+    }
   }
 
   static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }

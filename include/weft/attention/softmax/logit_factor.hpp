@@ -21,6 +21,9 @@ struct LogitFactor {
   V operator()(V s, const Row& r, Index j0) const noexcept {
     return s * detail::load_broadcast<V>(factor, r, j0);
   }
+  ReadRange reads(const Row& r, Index begin, Index end) const noexcept {
+    return detail::range_of(factor, r, begin, end);
+  }
   void check(Index batch, Index heads, Index queries, Index keys) const {
     (void)factor.broadcast({batch, heads, queries, keys});
   }

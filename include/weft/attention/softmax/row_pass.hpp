@@ -51,21 +51,28 @@ struct Policies {
   static constexpr T query_factor = exponential && !has_score ? kLog2e<T> : T(1);
 };
 
+/// A copy of a policy, if a cheap one. To what is only referred to, a store of logits might be a
+/// change, for all that the compiler knows: it would be read again for every vector.
+template <class Reference, class Policy = std::remove_cvref_t<Reference>>
+using AtHand =
+    std::conditional_t<std::is_trivially_copyable_v<Policy>, const Policy, const Policy&>;
+
 /// Finishes the logits s[begin, end) of keys j0 + begin, ...: score, mask, tail. Returns their
 /// maximum. Lanes between `end` and the next multiple of the vector become hidden.
 template <class T, class A, bool Masked, class P>
-T finish_logits(const P& policies, const Row& row, Index j0, Index begin, Index end,
-                T* s) noexcept {
+T finish_logits(const P& policies, const Row& of, Index j0, Index begin, Index end, T* s) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
+  const Row row = of;
+  AtHand<decltype(P::score)> score = policies.score;
+  [[maybe_unused]] AtHand<decltype(P::mask)> mask = policies.mask;
   const V hidden(kHidden<T>);
   V best[2] = {hidden, hidden};
   const auto one = [&](Index c, V & top) __attribute__((always_inline)) {
     V x = load<A>(s + c);
-    if constexpr (P::has_score) x = policies.score(x, row, j0 + c);
+    if constexpr (P::has_score) x = score(x, row, j0 + c);
     if constexpr (P::has_score && P::exponential) x = x * V(kLog2e<T>);
-    if constexpr (Masked)
-      x = xsimd::select(mask_lanes<T, A>(policies.mask, row, j0 + c), x, hidden);
+    if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(mask, row, j0 + c), x, hidden);
     if (P::has_score || Masked) store<A>(s + c, x);
     top = xsimd::max(top, x);
   };
@@ -98,13 +105,22 @@ struct AsTheyAre {
 /// What the score of the policies makes of the weights of one row. A key that weighs nothing, as a
 /// hidden one does, goes on doing so whatever its factor is, NaN included.
 template <class P>
+struct Reweighing {
+  AtHand<decltype(P::score)> score;
+  Row row;
+  Index j0;
+
+  template <class V>
+  V operator()(V w, Index c) const noexcept {
+    const V zero(0);
+    return xsimd::select(w == zero, zero, score.reweigh(w, row, j0 + c));
+  }
+};
+
+template <class P>
 auto reweighing(const P& policies, const Row& row, Index j0) noexcept {
   if constexpr (P::reweighs)
-    return [&policies, row, j0](const auto& w, Index c) {
-      using V = std::remove_cvref_t<decltype(w)>;
-      const V zero(0);
-      return V(xsimd::select(w == zero, zero, policies.score.reweigh(w, row, j0 + c)));
-    };
+    return Reweighing<P>{policies.score, row, j0};
   else
     return AsTheyAre{};
 }
@@ -135,11 +151,14 @@ T weights_of(const T* s, Index begin, Index end, T m, Weight* weights,
   return sum_lanes(even + odd);
 }
 
-/// Moves the base of a row to `m`.
+/// Moves the base of a row to `m`. What would shrink to the edge of the range is dropped, being
+/// less than any rounding error: under steep biases every tile would underflow, which is slow.
 template <class T, class A>
 void rebase_row(const RowState<T>& state, T m, Index padded_dim) noexcept {
   if (*state.l != T(0)) {
-    const T shrink = std::exp2(*state.m - m);
+    constexpr T least = std::is_same_v<T, float> ? T(-100) : T(-900);
+    const T fall = *state.m - m;
+    const T shrink = fall < least ? T(0) : std::exp2(fall);
     *state.l *= shrink;
     scale_row<T, A>(state.acc, padded_dim, shrink);
   }

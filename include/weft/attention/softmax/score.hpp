@@ -20,6 +20,10 @@
 /// A score that can hide a key by answering -inf says so: `static constexpr bool can_hide = true`.
 /// Scores are applied in the order in which a Chain lists them.
 ///
+/// A score with a number of its own for every query and key may say where those of keys
+/// begin, ..., end - 1 lie, and they are fetched before it asks for them:
+///   ReadRange reads(const Row& row, Index begin, Index end) const noexcept
+///
 /// A score may besides change the weights that the normalizer makes of the logits:
 ///   template <class V> V reweigh(V w, const Row& row, Index j0) const noexcept
 /// Its answer multiplies the values and nothing else: sums of weights, and with them denominators
@@ -30,6 +34,12 @@ namespace weft {
 template <class S, class V = Vec<float>>
 concept Score = requires(const S& s, V v, const Row& r, Index j0) {
   { s(v, r, j0) } noexcept -> std::same_as<V>;
+};
+
+/// A stretch of memory; of no bytes where there is nothing to say.
+struct ReadRange {
+  const void* first = nullptr;
+  Index bytes = 0;
 };
 
 /// Plain scaled dot products.
@@ -49,6 +59,11 @@ inline constexpr bool kCanHide = requires { requires S::can_hide; };
 template <class S>
 concept ReweighingScore = requires(const S& s, Vec<float> w, const Row& r, Index j0) {
   { s.reweigh(w, r, j0) } noexcept -> std::same_as<Vec<float>>;
+};
+
+template <class S>
+concept ReadingScore = requires(const S& s, const Row& r, Index j) {
+  { s.reads(r, j, j) } noexcept -> std::same_as<ReadRange>;
 };
 
 /// What a score makes of weights: themselves, if it has nothing to say.
@@ -76,12 +91,24 @@ V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
   return V::load_unaligned(lanes);
 }
 
-/// Of a table [B, H, N, M], axes of extent 1 broadcast.
+/// The row of a table [B, H, N, M], axes of extent 1 broadcast.
+template <class T>
+const T* broadcast_row(const View<const T, 4>& table, const Row& r) noexcept {
+  const auto at = [&](std::size_t axis, Index i) { return table.extent(axis) == 1 ? 0 : i; };
+  return table.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
+}
+
+/// Numbers of such a table.
 template <class V, class T>
 V load_broadcast(const View<const T, 4>& table, const Row& r, Index j0) noexcept {
-  const auto at = [&](std::size_t axis, Index i) { return table.extent(axis) == 1 ? 0 : i; };
-  const T* row = table.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
-  return load_keys<V>(row, table.extent(3) == 1 ? 0 : table.stride(3), r, j0);
+  return load_keys<V>(broadcast_row(table, r), table.extent(3) == 1 ? 0 : table.stride(3), r, j0);
+}
+
+/// Where they lie, if side by side.
+template <class T>
+ReadRange range_of(const View<const T, 4>& table, const Row& r, Index begin, Index end) noexcept {
+  if (table.extent(3) == 1 || table.stride(3) != 1) return {};
+  return {broadcast_row(table, r) + begin, (end - begin) * Index{sizeof(T)}};
 }
 
 }  // namespace detail
@@ -94,7 +121,7 @@ struct SoftCap {
   template <class V>
   V operator()(V s, const Row&, Index) const noexcept {
     using T = typename V::value_type;
-    return V(static_cast<T>(cap)) * math::tanh(s * V(static_cast<T>(1 / cap)));
+    return V(static_cast<T>(cap)) * math::tanh_quotient(s * V(static_cast<T>(1 / cap)));
   }
   void check(Index, Index, Index, Index) const {
     require(cap > 0 && cap < std::numeric_limits<double>::infinity(),
@@ -117,6 +144,9 @@ struct AdditiveBias {
     const V b = detail::load_broadcast<V>(bias, r, j0);
     const V hidden(-std::numeric_limits<typename V::value_type>::infinity());
     return xsimd::select(b == hidden, hidden, s + b);
+  }
+  ReadRange reads(const Row& r, Index begin, Index end) const noexcept {
+    return detail::range_of(bias, r, begin, end);
   }
   void check(Index batch, Index heads, Index queries, Index keys) const {
     (void)bias.broadcast({batch, heads, queries, keys});
@@ -207,6 +237,15 @@ struct Chain {
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
     return second(first(s, r, j0), r, j0);
+  }
+  /// Of both, the numbers of the first are fetched ahead.
+  ReadRange reads(const Row& r, Index begin, Index end) const noexcept
+    requires(detail::ReadingScore<First> || detail::ReadingScore<Second>)
+  {
+    if constexpr (detail::ReadingScore<First>)
+      return first.reads(r, begin, end);
+    else
+      return second.reads(r, begin, end);
   }
   template <class V>
   V reweigh(V w, const Row& r, Index j0) const noexcept

@@ -75,15 +75,16 @@ struct Tiles {
   static T* weight_row(T* weights, Index r) noexcept { return weights + r * kLd; }
 
   /// s[r, begin .. end) = q k^T, rounded up to whole vectors; begin is a multiple of kPanel.
-  /// `keys`: all that were packed.
+  /// `keys`: all that were packed. `prefetch`: what else to ask of memory, see NoPrefetch.
+  template <class Prefetch>
   void logits(const T* q, Index rows, Index dim, const T* panels, Index keys, Index begin,
-              Index end, T* s) const noexcept {
+              Index end, T* s, Prefetch prefetch) const noexcept {
     for (Index c = begin; c < end; c += kPanel) {
       const Index cols = panel_width(end - c);
       for (Index d = 0; d < dim; d += kKeyTile)
         product(rows, cols, std::min(kKeyTile, dim - d), q + d / kKeyTile * kRows * kLd,
                 panels + c * dim + d * panel_width(keys - c), panel_width(keys - c), s + c, kLd,
-                d > 0);
+                d > 0, prefetch);
     }
   }
 
@@ -106,10 +107,11 @@ struct Tiles {
   }
 
   /// c[rows x cols] (+)= a b with cols <= kPanel, a multiple of the vector.
+  template <class Prefetch = NoPrefetch>
   static void product(Index rows, Index cols, Index depth, const T* a, const T* b, Index ldb, T* c,
-                      Index ldc, bool accumulate) noexcept {
+                      Index ldc, bool accumulate, Prefetch prefetch = {}) noexcept {
     strips_product<A, MultiplyAdd<T, A>>(rows, cols, depth, a, std::integral_constant<Index, kLd>{},
-                                         b, ldb, c, ldc, accumulate);
+                                         b, ldb, c, ldc, accumulate, prefetch);
   }
 };
 

@@ -37,6 +37,24 @@ template <FloatBatch V>
   return xsimd::copysign(xsimd::select(a < half_at, small, large), x);
 }
 
+/// tanh x as a quotient of polynomials: a third of the instructions of tanh, and 4 ulp of error
+/// instead of 1.5 (float; for double it is tanh). For logits, which are not exact themselves. Odd,
+/// x for small x, and exactly +-1 from 9 on.
+template <FloatBatch V>
+[[gnu::always_inline]] inline V tanh_quotient(const V& x) noexcept {
+  if constexpr (!detail::kIsFloat<V>) {
+    return tanh(x);
+  } else {
+    const V a = detail::at_most(V(9.f), detail::at_least(V(-9.f), x));
+    const V z = a * a;
+    const V above =
+        detail::horner(z, 0x1.c9a43ep-27f, 0x1.59557ep-16f, 0x1.c9f866p-9f, 0x1.120444p-3f, 1.f);
+    const V below =
+        detail::horner(z, 0x1.a0b8aap-21f, 0x1.5841e8p-12f, 0x1.a7df3p-6f, 0x1.de5768p-2f, 1.f);
+    return a * above / below;
+  }
+}
+
 namespace detail {
 
 /// f sigmoid(z) for e^-|z| = fraction 2^n, where f is finite and z has the sign of x. The power

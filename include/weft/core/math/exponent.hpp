@@ -26,10 +26,12 @@ template <FloatBatch V>
   }
 }
 
-/// 2^n, n being in the exponent field and in the range of normal numbers, or one below: then 0.
+/// unit 2^n for a power of two as unit, n being in the exponent field and the result in the range of
+/// normal numbers, or one power below: then 0.
 template <FloatBatch V>
-[[gnu::always_inline]] inline V power_of_two(const IntBatch<V>& field) noexcept {
-  return reinterpret<Element<V>>(field + reinterpret<Element<IntBatch<V>>>(V(1)));
+[[gnu::always_inline]] inline V power_of_two(const IntBatch<V>& field,
+                                             const V& unit = V(1)) noexcept {
+  return reinterpret<Element<V>>(field + reinterpret<Element<IntBatch<V>>>(unit));
 }
 
 /// v 2^n for |n| < 250 (double: 2000), right for denormals and infinity too. |v| may be anything

@@ -1,0 +1,191 @@
+#pragma once
+
+#include <weft/layer/operator.hpp>
+#include <weft/quant/four_bit_int8.hpp>
+
+/// A linear operator with a weight in 4 bits: y[m, o] = epilogue(sum_k x[m, k] W[o, k] + bias[o]).
+///
+///   Inputs::exact   x as it is. Floats multiply the decoded weight in floats; bf16 x multiplies
+///                   the weight rounded to bf16, by AMX or AVX-512 BF16 where there is one
+///   Inputs::int8    x on the symmetric 8-bit grid of each token, exact integer products within
+///                   each group: for weights whose table is one of integers
+///
+/// The weight may be of any format that FourBitWeight holds: integers of GPTQ, AWQ or plain
+/// rounding, NF4, FP4. `order`, if given, is a permutation: column k of the weight is the input
+/// order[k] of x, as GPTQ leaves it after sorting columns.
+///
+/// Costs the 2 n out in operations of a dense operator plus decoding, once for about 1 MB of rows
+/// of x; of one row, the bytes of the weight over the bandwidth. Rows of x have stride 1. Throws as
+/// DenseOperator does.
+namespace weft::quant {
+
+enum class Inputs { exact, int8 };
+
+template <class A = DefaultArch>
+class FourBitOperator {
+ public:
+  explicit FourBitOperator(FourBitWeight<A> weight, View<const float, 1> bias = {},
+                           Inputs inputs = Inputs::exact, View<const std::int32_t, 1> order = {})
+      : weight_(std::move(weight)), inputs_(inputs) {
+    require(inputs == Inputs::exact || weight_.is_integer(),
+            "FourBitOperator: 8-bit inputs need a weight of integers");
+    if (bias.data() != nullptr) {
+      require(bias.extent(0) == rows(), "FourBitOperator: bias has ", bias.extent(0),
+              " values, the weight has ", rows(), " rows");
+      bias_ = Tensor<float, 1>({rows()});
+      for (Index o = 0; o < rows(); ++o) bias_(o) = bias(o);
+    }
+    if (order.data() != nullptr) set_order(order);
+  }
+
+  Index rows() const noexcept { return weight_.rows(); }
+  Index cols() const noexcept { return weight_.cols(); }
+  Index bytes() const noexcept { return weight_.bytes() + 4 * (bias_.size() + order_.size()); }
+  const FourBitWeight<A>& weight() const noexcept { return weight_; }
+
+  template <class X, class Y>
+  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
+    apply(x, y, NoEpilogue{}, ctx);
+  }
+
+  template <class X, class Y, Epilogue<float, A> E>
+  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
+    require(x.extent(1) == cols() && y.extent(1) == rows() && x.extent(0) == y.extent(0),
+            "operator of ", rows(), " rows and ", cols(), " columns: x is ", x, ", y is ", y,
+            "; wanted [n, ", cols(), "] and [n, ", rows(), "]");
+    require(x.extent(1) <= 1 || x.stride(1) == 1, "operator: rows of x have stride ", x.stride(1),
+            ", wanted 1");
+    weft::detail::check_epilogue(epilogue, y.extent(0), y.extent(1));
+    if (y.empty()) return;
+    Arena::Frame frame(ctx.arena());
+    using S = std::remove_const_t<X>;
+    const View<const S, 2> ordered = in_order(View<const S, 2>(x), ctx);
+    if (bias_.size() == 0)
+      multiply<S>(ordered, y, epilogue, ctx);
+    else
+      multiply<S>(ordered, y, Then{Bias{bias_.view()}, epilogue}, ctx);
+  }
+
+ private:
+  static constexpr Index kCols = FourBitWeight<A>::kCols;
+
+  void set_order(const View<const std::int32_t, 1>& order) {
+    require(order.extent(0) == cols(), "FourBitOperator: order has ", order.extent(0),
+            " entries, the weight has ", cols(), " columns");
+    order_ = Tensor<std::int32_t, 1>({cols()});
+    Tensor<std::uint8_t, 1> seen({cols()});
+    for (Index k = 0; k < cols(); ++k) {
+      require(order(k) >= 0 && order(k) < cols() && seen(order(k)) == 0,
+              "FourBitOperator: order is no permutation, entry ", k, " is ", order(k));
+      seen(order(k)) = 1;
+      order_(k) = order(k);
+    }
+  }
+
+  template <class S>
+  View<const S, 2> in_order(const View<const S, 2>& x, const Context& ctx) const {
+    if (order_.size() == 0) return x;
+    const View<S, 2> out(ctx.arena().template take<S>(x.extent(0) * cols()), {x.extent(0), cols()});
+    for (Index m = 0; m < x.extent(0); ++m)
+      for (Index k = 0; k < cols(); ++k) out(m, k) = x(m, order_(k));
+    return View<const S, 2>(out.data(), out.shape());
+  }
+
+  template <class S, class Y, class E>
+  void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                const Context& ctx) const {
+    if (inputs_ == Inputs::int8) return multiply_int8<S>(x, y, epilogue, ctx);
+    if (x.extent(0) == 1) return multiply_row<S>(x, y, epilogue, ctx);
+    if constexpr (std::is_same_v<S, bf16> && weft::detail::kBf16Unit<A>)
+      weft::detail::with_bf16_kernel<A>(
+          [&]<class K>(const K&) { multiply_decoded<K, S>(x, y, epilogue, ctx); });
+    else
+      multiply_decoded<weft::detail::FmaKernel<float, A>, S>(x, y, epilogue, ctx);
+  }
+
+  template <class K, class S, class Y, class E>
+  void multiply_decoded(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                        const Context& ctx) const {
+    weft::detail::multiply_rows<K>(x, detail::DecodedPanels<K>{weight_}, 0, ceil_div(rows(), kCols),
+                                   y, 0, epilogue, ctx);
+  }
+
+  /// Calls f(panel, arena) for all panels, in tasks of enough bytes.
+  template <class F>
+  void for_panels(Index rows_of_x, const Context& ctx, F f) const {
+    const Index panels = ceil_div(rows(), kCols);
+    const Index work = std::max<Index>(weight_.quads() * kCols * 2 * rows_of_x, 1);
+    const Index block = std::max<Index>(1, weft::detail::kGemvTaskBytes / work);
+    ctx.parallel(ceil_div(panels, block), [&](Index task, Arena& arena) {
+      for (Index j = task * block; j < std::min((task + 1) * block, panels); ++j) f(j, arena);
+    });
+  }
+
+  /// Sums [count][kCols] of a panel through the epilogue.
+  template <class Y, class E>
+  void store_sums(const float* sums, const View<Y, 2>& y, Index row, Index count, Index panel,
+                  const E& epilogue) const {
+    const Index col = panel * kCols;
+    weft::detail::store_tile<weft::detail::FmaKernel<float, A>>(
+        sums, y, row, col, count, std::min(kCols, rows() - col), epilogue);
+  }
+
+  template <class S, class Y, class E>
+  void multiply_row(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                    const Context& ctx) const {
+    const Index padded = 4 * weight_.quads();
+    float* row = ctx.arena().template take<float>(padded);
+    for (Index k = 0; k < padded; ++k) row[k] = k < cols() ? static_cast<float>(x(0, k)) : 0.f;
+    for_panels(1, ctx, [&](Index j, Arena&) {
+      alignas(64) float sums[kCols];
+      detail::panel_gemv(weight_, j, row, sums);
+      store_sums(sums, y, 0, 1, j, epilogue);
+    });
+  }
+
+  template <class S, class Y, class E>
+  void multiply_int8(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                     const Context& ctx) const {
+    const Index n = x.extent(0), stride = 4 * weight_.quads();
+    Arena& shared = ctx.arena();
+    const TokenCodes tokens{shared.take<std::uint8_t>(n * stride), stride, shared.take<float>(n)};
+    encode_tokens<A, S>(x, nullptr, 0, tokens, ctx);
+    auto* sums_of_groups = shared.take<std::int32_t>(n * weight_.groups());
+    detail::sum_groups(tokens, n, cols(), weight_.group(), sums_of_groups);
+    const detail::GroupedTokens grouped{reinterpret_cast<const detail::ByteQuad*>(tokens.codes),
+                                        weight_.quads(), sums_of_groups, weight_.groups()};
+    const Then scaled{TokenScale{tokens.scale}, epilogue};
+    for_panels(n, ctx, [&](Index j, Arena& arena) {
+      Arena::Frame frame(arena);
+      alignas(64) float sums[weft::detail::kTileRows * kCols];
+      if (n == 1) {
+        detail::grouped_gemv(weight_, j, grouped, sums);
+        return store_sums(sums, y, 0, 1, j, scaled);
+      }
+      auto* quads = arena.take<detail::ByteQuad>(weight_.quads() * kCols);
+      detail::decode_quads(weight_, j, quads);
+      detail::grouped_product(weight_, j, quads, grouped, n, sums,
+                              [&](Index row, Index count, const float* done) {
+                                store_sums(done, y, row, count, j, scaled);
+                              });
+    });
+  }
+
+  /// C(m, n) = scale[m] acc.
+  struct TokenScale {
+    const float* scale;
+    template <class V>
+    V operator()(V acc, Index row, Index, Index) const noexcept {
+      return acc * V(scale[row]);
+    }
+  };
+
+  FourBitWeight<A> weight_;
+  Tensor<float, 1> bias_;
+  Tensor<std::int32_t, 1> order_;
+  Inputs inputs_;
+};
+
+static_assert(FusedOperator<FourBitOperator<>>);
+
+}  // namespace weft::quant
