@@ -571,6 +571,11 @@ inline constexpr CatalogEntry kCatalog[] = {
      kForward,
      {"3D representation in 512-Byte: Variational tokenizer is the key for autoregressive 3D "
       "generation", "2412.02202"}},
+    {"quant", "llm_fp4", "weft/quant/llm_fp4.hpp",
+     "FourBitOperator<>(pack_weight(llm_fp4_search(x, weight), weight)), fold_into_norm(...)",
+     "floating-point formats with real exponent biases, pre-shifted per channel, found by search",
+     kForward,
+     {"LLM-FP4: 4-Bit Floating-Point Quantized Transformers", "2310.16836"}},
 };
 // clang-format on
 

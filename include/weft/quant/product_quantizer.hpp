@@ -129,7 +129,7 @@ Tensor<T, 3> product_codebooks(View<const T, 2> x, View<const T, 3> init, int it
 namespace detail {
 
 /// The sum of one entry per part. Four sums hide the latency of the addition.
-template <class T, class Code>
+template <class A, class T, class Code>
 T look_up(const T* table, Index size, const Code* codes, Index parts) noexcept {
   T a = 0, b = 0, c = 0, d = 0;
   Index i = 0;
@@ -147,7 +147,7 @@ T look_up(const T* table, Index size, const Code* codes, Index parts) noexcept {
 
 /// scores [N] of coded vectors [N, m] by the table [m, K] of one query, whose rows are contiguous.
 /// Codes are not checked: they must be below K.
-template <class T, class Code>
+template <class T, class Code, class A = DefaultArch>
 void look_up_scores(View<const T, 2> table, View<const Code, 2> codes, View<T, 1> scores,
                     const Context& ctx = Context{}) {
   const Index parts = table.extent(0), size = table.extent(1), count = codes.extent(0);
@@ -159,7 +159,7 @@ void look_up_scores(View<const T, 2> table, View<const Code, 2> codes, View<T, 1
   ctx.parallel(ceil_div(count, kBlock), [&](Index task, Arena&) {
     const Index end = std::min((task + 1) * kBlock, count);
     for (Index n = task * kBlock; n < end; ++n)
-      scores(n) = detail::look_up(table.data(), size, codes.pointer(n), parts);
+      scores(n) = detail::look_up<A>(table.data(), size, codes.pointer(n), parts);
   });
 }
 
