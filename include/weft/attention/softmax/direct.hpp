@@ -95,7 +95,7 @@ class DirectAttention {
            partial,
            nullptr,
            0,
-           false};
+           Pass::weigh};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
     std::fill_n(w.logits, count * kLd, T(0));
     for (Index r = 0; r < count; ++r) {
@@ -106,12 +106,12 @@ class DirectAttention {
       w.statistic_size = normalizer_.statistic().size();
       w.statistics = arena.take<T>(count * w.statistic_size);
     }
-    for (int passes = kPasses<Z>; passes > 0; --passes) {
-      w.collecting = passes == 2;
+    for_each_pass<Z>(false, [&](Pass pass) {
+      w.pass = pass;
       begin_pass(w);
       for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
         block(w, j0, std::min(kDirectBlock, end - j0), end);
-    }
+    });
   }
 
  private:
@@ -128,10 +128,12 @@ class DirectAttention {
     T* partial;
     T* statistics;
     Index statistic_size;  ///< per row
-    bool collecting;       ///< the statistics: first of two passes
+    Pass pass;
   };
 
-  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+  static bool collecting(const Work& w) noexcept {
+    return TwoPassNormalizer<Z> && w.pass == Pass::collect;
+  }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
     RowState<T> row = partial_row(w.partial, w.rows.rows(), r, value_ld_);
@@ -141,7 +143,7 @@ class DirectAttention {
 
   void begin_pass(const Work& w) const noexcept {
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, w.pass, state(w, r));
   }
 
   void load_query(const Row& row, T* to) const noexcept {
@@ -169,7 +171,7 @@ class DirectAttention {
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
     weigh_rows<T, A>(
-        policies_, normalizer_, count, masked, collecting(w), j0, 0, n, w.logits, value_ld_,
+        policies_, normalizer_, count, masked, w.pass, j0, 0, n, w.logits, value_ld_,
         [&](Index r) { return rows.row(r); }, [&](Index r) { return state(w, r); },
         [&](Index r) { return w.logits + r * kLd; });
     if (collecting(w)) return;

@@ -18,7 +18,7 @@ struct LargestLogits {
     std::fill_n(at + count, count, T(0));
   }
   template <class A, class T>
-  void add(T* s, Index begin, Index end, Index j0, T, T* at) const noexcept {
+  void add(const T* s, Index begin, Index end, Index j0, T, T* at) const noexcept {
     // Most vectors hold nothing that is larger than the smallest kept.
     for (Index c = begin; c < end; c += kWidth<T, A>) {
       if (xsimd::all(load<A>(s + c) <= Vec<T, A>(at[count - 1]))) continue;
