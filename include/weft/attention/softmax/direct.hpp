@@ -106,12 +106,12 @@ class DirectAttention {
       w.statistic_size = normalizer_.statistic().size();
       w.statistics = arena.take<T>(count * w.statistic_size);
     }
-    for_each_pass<Z>(false, [&](Pass pass) {
-      w.pass = pass;
-      begin_pass(w);
-      for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
-        block(w, j0, std::min(kDirectBlock, end - j0), end);
-    });
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(w, Pass::collect, begin, end);
+      add_kept_values(w);
+    } else {
+      for_each_pass<Z>(false, [&](Pass pass) { walk_keys(w, pass, begin, end); });
+    }
   }
 
  private:
@@ -141,9 +141,22 @@ class DirectAttention {
     return row;
   }
 
-  void begin_pass(const Work& w) const noexcept {
+  void walk_keys(Work& w, Pass pass, Index begin, Index end) const noexcept {
+    w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, w.pass, state(w, r));
+      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+    for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
+      block(w, j0, std::min(kDirectBlock, end - j0), end);
+  }
+
+  void add_kept_values(const Work& w) const noexcept {
+    const auto value = [&](Index key) {
+      return p_.kv
+          .value_rows(p_.kv.source, w.rows.batch, w.rows.kv_head, key, 1, false, w.value_buffer)
+          .at;
+    };
+    for (Index r = 0; r < w.rows.rows(); ++r)
+      take_kept<T, A>(policies_, normalizer_, w.rows.row(r), state(w, r), value_ld_, value);
   }
 
   void load_query(const Row& row, T* to) const noexcept {

@@ -24,7 +24,8 @@
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
 /// A normalizer with two passes has the task walk its key tiles twice: first for the statistic of
 /// each row, without V, and then as above. A task of few enough rows to keep its logits (L2) spares
-/// the second pass their product and score.
+/// the second pass their product and score; one whose statistic names the keys that matter, all of
+/// it.
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
 namespace weft::detail {
 
@@ -53,18 +54,18 @@ class TiledAttention {
   void run(const QueryBlock& block, Arena& arena) const {
     const typename Product::Session session(product_);
     Work w = prepare(block, arena);
-    for_each_pass<Z>(w.keeps_logits, [&](Pass pass) {
-      w.pass = pass;
-      begin_pass(w);
-      for (Index j0 = 0; j0 < w.keys; j0 += kKeyTile)
-        key_tile(w, j0, std::min(kKeyTile, w.keys - j0));
-    });
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(w, Pass::collect);
+      add_kept_values(w);
+    } else {
+      for_each_pass<Z>(w.keeps_logits, [&](Pass pass) { walk_keys(w, pass); });
+    }
     for (Index r = 0; r < block.rows(); ++r) finish(w, r);
   }
 
   /// Query tiles of one task with so many keys.
   static Index tiles_per_task(Index keys) noexcept {
-    if (!TwoPassNormalizer<Z>) return kTilesPerTask;
+    if (!kMayKeepLogits) return kTilesPerTask;
     const Index fitting = kKeptLogits / (std::max<Index>(1, ceil_div(keys, kKeyTile)) * kTileBytes);
     return fitting > 0 ? std::min(fitting, kTilesPerTask) : kTilesPerTask;
   }
@@ -74,6 +75,7 @@ class TiledAttention {
   using Product = typename P::template Tiles<T, A>;
   using Operand = typename Product::Operand;
   static constexpr Index kRows = Product::kRows;
+  static constexpr bool kMayKeepLogits = TwoPassNormalizer<Z> && !SelectingNormalizer<Z>;
   static constexpr Index kTileSize = kRows * kTileLd<T, A>;  ///< of logits
   static constexpr Index kTileBytes = kTileSize * Index{sizeof(T)};
 
@@ -120,7 +122,7 @@ class TiledAttention {
     w.l = arena.take<T>(rows);
     w.acc = arena.take<T>(rows * w.value_ld);
     const Index all_tiles = w.tiles * ceil_div(w.keys, kKeyTile);
-    w.keeps_logits = TwoPassNormalizer<Z> && all_tiles * kTileBytes <= kKeptLogits;
+    w.keeps_logits = kMayKeepLogits && all_tiles * kTileBytes <= kKeptLogits;
     w.logits = arena.take<T>((w.keeps_logits ? std::max<Index>(all_tiles, 1) : 1) * kTileSize);
     w.key_buffer = arena.take<T>(std::max<Index>(keys, 1) * key_ld);
     w.key_panels = arena.take<Operand>(Product::key_panels_size(keys, p_.kv.key_dim));
@@ -138,9 +140,23 @@ class TiledAttention {
     return w;
   }
 
-  void begin_pass(const Work& w) const noexcept {
+  void walk_keys(Work& w, Pass pass) const {
+    w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.block.rows(); ++r) begin_row(normalizer_, w.pass, state(w, r));
+      for (Index r = 0; r < w.block.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+    for (Index j0 = 0; j0 < w.keys; j0 += kKeyTile)
+      key_tile(w, j0, std::min(kKeyTile, w.keys - j0));
+  }
+
+  void add_kept_values(const Work& w) const {
+    const auto value = [&](Index key) {
+      return p_.kv
+          .value_rows(p_.kv.source, w.block.batch, w.block.kv_head, key, 1, false, w.value_buffer)
+          .at;
+    };
+    for (Index r = 0; r < w.block.rows(); ++r)
+      take_kept<T, A>(policies_, normalizer_, row_at(w, r), state(w, r),
+                      round_up(p_.kv.value_dim, kWidth<T, A>), value);
   }
 
   /// Loads, converts and scales the rows of every query tile. Rows that fill up the last register

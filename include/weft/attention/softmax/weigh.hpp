@@ -82,6 +82,23 @@ void take_row(const P& policies, const Z& z, const Row& row, bool masked, Pass p
   weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
 }
 
+/// What the kept keys of a row weigh, and their values: value(key) is a row of them.
+template <class T, class A, class P, class Z, class ValueAt>
+void take_kept(const P& policies, const Z& z, const Row& row, const RowState<T>& state,
+               Index padded_dim, const ValueAt& value) noexcept {
+  using V = Vec<T, A>;
+  begin_row(z, Pass::weigh, state);
+  const auto weigh = row_weights<T>(z, row, state.statistic);
+  const auto finish = reweighing(policies, row, 0);
+  const KeptKeys<T> kept = z.kept(static_cast<const T*>(state.statistic));
+  for (Index i = 0; i < kept.count && !(kept.logits[i] <= kHidden<T>); ++i) {
+    const Index key = static_cast<Index>(kept.keys[i]);
+    const V w = weigh(V(kept.logits[i]), key);
+    *state.l += w.get(0);
+    add_scaled_row<T, A>(finish(w, key).get(0), value(key), padded_dim, state.acc);
+  }
+}
+
 /// The row pass over the logits [rows][kTileLd] of one tile, whatever the normalizer: row(r),
 /// state(r) and weights(r) are what belongs to row r.
 template <class T, class A, class P, class Z, class RowAt, class StateAt, class WeightsAt>
