@@ -72,7 +72,7 @@ class LlmInt8Operator {
 
   template <class X, class Y, Epilogue<float, A> E>
   void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    weight_.check(x, y, epilogue);
+    detail::check_operator(weight_, x, y, epilogue);
     if (y.empty()) return;
     Arena::Frame frame(ctx.arena());
     const TokenCodes tokens = weight_.tokens(x.extent(0), ctx.arena());
