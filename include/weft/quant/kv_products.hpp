@@ -1,7 +1,7 @@
 #pragma once
 
 #include <weft/attention/softmax/tiles.hpp>
-#include <weft/quant/byte_lanes.hpp>
+#include <weft/core/bytes.hpp>
 #include <weft/quant/dot_codes.hpp>
 #include <weft/quant/kv_plane.hpp>
 

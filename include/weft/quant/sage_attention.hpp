@@ -1,7 +1,7 @@
 #pragma once
 
 #include <weft/attention/softmax/mixer.hpp>
-#include <weft/quant/byte_lanes.hpp>
+#include <weft/core/bytes.hpp>
 #include <weft/quant/dot_codes.hpp>
 
 #include <cmath>
@@ -339,7 +339,8 @@ class SageCall {
     }
     for (Index r = 0; r < rows; ++r)
       weft::detail::take_weights<float, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd,
-                                           state(w, r0 + r));
+                                           state(w, r0 + r),
+                                           weft::detail::reweighing(policies, row(w, r0 + r), j0));
   }
 
   void add_coded_values(const Block& w, Index r0, Index rows, Index block, Index n,
