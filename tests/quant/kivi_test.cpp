@@ -104,7 +104,7 @@ TEST_CASE("kivi: prefill sees its own tokens in full precision and leaves the ca
     CHECK(cache.coded_keys() == 128);
     CHECK(codes_of(cache.keys(), 2, 128) == codes_of(whole.keys(), 2, 128));
     CHECK(codes_of(cache.values(), 2, 108) == codes_of(whole.values(), 2, 108));
-    const auto rest = [](const KiviCache& c) { return doubles_of(c.source().kept_values); };
+    const auto rest = [](const KiviCache& c) { return doubles_of(c.source().value_side.kept); };
     CHECK(rest(cache) == rest(whole));
   }
 }

@@ -2,9 +2,10 @@
 #include "support/allocations.hpp"
 #include "support/any_threads.hpp"
 #include "support/message.hpp"
+#include <weft/quant/float8_cache.hpp>
 #include <weft/quant/kv_cache.hpp>
 
-// quant/kv_int8, quant/kv_int4
+// quant/kv_int8, quant/kv_int4, quant/kv_fp8
 
 using namespace weft;
 using namespace weft::quant;
@@ -91,6 +92,27 @@ TEST_CASE("kv_cache: codes keep what they promise", "[quant]") {
           CHECK(keys.code(0, 0, 3, d) - f.center() == f.center() - keys.code(0, 0, 2, d));
         if (t == 4) CHECK(back == 0.f);
       }
+  }
+}
+
+TEST_CASE("kv_cache: numbers of E4M3", "[quant]") {
+  const auto coded = [](reference::Rows rows, bool) {
+    reference::code_e4m3(rows);
+    return rows;
+  };
+  const Shape shapes[] = {{1, 4, 2, 70, 64, 64}, {2, 3, 1, 40, 21, 35}};
+  for (const Shape& shape : shapes) {
+    Inputs in(shape);
+    in.v(0, 0, 5, 0) = 1e-3f;  // below the normal numbers of its row
+    auto cache = make_state(kMixer, Float8Kv{}, shape.cache());
+    CHECK(error_of_rows(decode(cache, in, steps(shape.N)), in, 0, coded) < 4e-6);
+    CHECK(cache.bytes() == shape.B * shape.Hk * shape.N * (shape.D + shape.E + 8));
+    cache.truncate(0);
+    CHECK(error_of_rows(decode(cache, in, {shape.N}), in, 0, coded) < 4e-6);
+    cache.truncate(shape.N - 1);
+    in.k(0, 0, shape.N - 1, 1) = std::numeric_limits<float>::infinity();
+    const auto out = decode(cache, in, {0});
+    CHECK(std::isnan(out(0, 0, shape.N - 1, 0)));
   }
 }
 

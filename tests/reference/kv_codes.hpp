@@ -6,7 +6,8 @@
 #include <vector>
 
 /// Caches of codes in double precision and plain loops: what the numbers of a cache become, and
-/// attention over them. Truth of quant/kv_int8, quant/kv_int4, quant/kivi and quant/saq.
+/// attention over them. Truth of quant/kv_int8, quant/kv_int4, quant/kv_fp8, quant/kivi and
+/// quant/saq.
 namespace reference {
 
 /// Rows of tokens [T][channels].
@@ -37,6 +38,23 @@ inline void code_tokens(Rows& rows, std::size_t begin, std::size_t end, std::siz
           coded_group({from, from + static_cast<std::ptrdiff_t>(width)}, bits, symmetric);
       std::copy(coded.begin(), coded.end(), from);
     }
+  }
+}
+
+/// The nearest number of E4M3: 3 bits behind the first, exponents from -6 to 8, at most 448.
+inline double e4m3(double x) {
+  if (x == 0) return 0;
+  const double step = std::exp2(std::max(std::floor(std::log2(std::abs(x))), -6.0) - 3);
+  return std::clamp(std::rint(x / step) * step, -448.0, 448.0);
+}
+
+/// Rows as E4M3 numbers times max |x| / 448 of each.
+inline void code_e4m3(Rows& rows) {
+  for (auto& row : rows) {
+    double most = 0;
+    for (const double x : row) most = std::max(most, std::abs(x));
+    const double s = most == 0 ? 1 : most / 448;
+    for (double& x : row) x = s * e4m3(x / s);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <weft/attention/softmax/dot_keys.hpp>
 #include <weft/core/row_access.hpp>
+#include <weft/quant/float8_plane.hpp>
 #include <weft/quant/kv_products.hpp>
 
 /// Keys and values of which the older tokens are codes and the newer ones floats, as a source of
@@ -18,15 +19,70 @@ struct CodedTokens {
   Index count = 0;
 };
 
-/// Tokens in order: those of the planes, oldest first; then rows of floats that a cache keeps; then
-/// new rows of the caller. Keys and values may be divided differently. Views are [B, Hk, tokens,
-/// channels].
+/// The keys, or the values, in order of tokens: those of the planes, oldest first; then rows of
+/// floats that a cache keeps; then new rows of the caller. Views are [B, Hk, tokens, channels].
+template <class Plane>
+struct CodedSide {
+  CodedTokens<Plane> planes[kMaxPlanes];
+  CodedTokens<Float8Plane> float8;
+  View<const float, 4> kept, fresh;
+
+  /// Cuts tokens [j0, j0 + n) of a head where their storage changes. coded(plane, token, count, at)
+  /// is called for planes of integers; rows(read, count, at) for the rest, where read(i, n, to, ld)
+  /// writes out rows i, ..., i + n of the part; `at` is counted from j0.
+  template <class A, class Coded, class Rows>
+  void walk(Index b, Index h, Index j0, Index n, const Coded& coded,
+            const Rows& rows) const noexcept {
+    Index begin = 0;  // first token of the part
+    const auto part = [&](Index count, const auto& f) {
+      const Index from = std::max(j0, begin), to = std::min(j0 + n, begin + count);
+      if (from < to) f(from - begin, to - from, from - j0);
+      begin += count;
+    };
+    const auto floats = [&](const View<const float, 4>& x) {
+      part(x.extent(2), [&](Index t, Index count, Index at) {
+        rows([&](Index i, Index some, float* to,
+                 Index ld) { copy_rows<A>(x, b, h, t + i, some, to, ld); },
+             count, at);
+      });
+    };
+    for (const auto& p : planes)
+      part(p.count, [&](Index t, Index count, Index at) { coded(*p.plane, t, count, at); });
+    part(float8.count, [&](Index t, Index count, Index at) {
+      rows([&](Index i, Index some, float* to,
+               Index ld) { float8.plane->template read<A>(b, h, t + i, some, to, ld); },
+           count, at);
+    });
+    floats(kept);
+    floats(fresh);
+  }
+
+  /// Tokens [j0, j0 + n) as rows of floats, zero behind their channels.
+  template <class A>
+  void read(Index b, Index h, Index j0, Index n, float* to, Index ld) const noexcept {
+    walk<A>(
+        b, h, j0, n,
+        [&](const Plane& plane, Index t, Index count, Index at) {
+          plane.read(b, h, t, count, to + at * ld, ld);
+        },
+        [&](const auto& rows, Index count, Index at) { rows(0, count, to + at * ld, ld); });
+  }
+
+ private:
+  template <class A>
+  static void copy_rows(const View<const float, 4>& from, Index b, Index h, Index i, Index n,
+                        float* to, Index ld) noexcept {
+    for (Index r = 0; r < n; ++r)
+      weft::detail::convert_row<float, A>(from.pointer(b, h, i + r), to + r * ld, from.extent(3),
+                                          ld);
+  }
+};
+
+/// Both, and their sizes.
 struct CodedKv {
   Index heads = 0, key_channels = 0, value_channels = 0, tokens = 0;
-  CodedTokens<KeyPlane> key_planes[kMaxPlanes];
-  CodedTokens<ValuePlane> value_planes[kMaxPlanes];
-  View<const float, 4> kept_keys, kept_values;
-  View<const float, 4> new_keys, new_values;
+  CodedSide<KeyPlane> key_side;
+  CodedSide<ValuePlane> value_side;
 
   Index keys(Index) const noexcept { return tokens; }
   Index kv_heads() const noexcept { return heads; }
@@ -35,37 +91,24 @@ struct CodedKv {
 
   template <class A>
   void read_keys(Index b, Index h, Index j0, Index n, float* to, Index ld) const noexcept {
-    const auto coded = [&](const KeyPlane& plane, Index t, Index count, Index at) {
-      read_plane(plane, b, h, t, count, to + at * ld, ld);
-    };
-    const auto rows = [&](const View<const float, 4>& from, Index i, Index count, Index at) {
-      read_rows<A>(from, b, h, i, count, to + at * ld, ld);
-    };
-    walk(key_planes, kept_keys, new_keys, j0, n, coded, rows);
+    key_side.read<A>(b, h, j0, n, to, ld);
   }
-
   template <class A>
   void read_values(Index b, Index h, Index j0, Index n, float* to, Index ld) const noexcept {
-    const auto coded = [&](const ValuePlane& plane, Index t, Index count, Index at) {
-      read_plane(plane, b, h, t, count, to + at * ld, ld);
-    };
-    const auto rows = [&](const View<const float, 4>& from, Index i, Index count, Index at) {
-      read_rows<A>(from, b, h, i, count, to + at * ld, ld);
-    };
-    walk(value_planes, kept_values, new_values, j0, n, coded, rows);
+    value_side.read<A>(b, h, j0, n, to, ld);
   }
 
   Index scratch_size(Index rows) const noexcept {
     return detail::KeyWork::size(rows, key_channels) +
            detail::ValueWork::size(rows, value_channels) +
-           kRows * (round_up(std::max(key_channels, value_channels), 16) + 16);
+           kRows * round_up(std::max(key_channels, value_channels), 16);
   }
 
   /// Queries for the planes whose keys have grids of tokens; the others want them group by group.
   template <class A>
   void begin(const float* q, Index q_ld, Index rows, float* scratch) const noexcept {
     const auto work = detail::KeyWork::in(scratch, rows, key_channels);
-    for (const auto& part : key_planes)
+    for (const auto& part : key_side.planes)
       if (part.count > 0 && part.plane->group() == 0) {
         for (Index r = 0; r < rows; ++r)
           detail::encode_factors<A>({q + r * q_ld, nullptr, nullptr, 0}, key_channels, r,
@@ -78,128 +121,89 @@ struct CodedKv {
   void logits(const KvTile& tile, const float* q, Index q_ld, float* scratch, float* s,
               Index s_ld) const noexcept {
     const auto work = detail::KeyWork::in(scratch, tile.rows, key_channels);
-    const auto dense = [&](const auto& read, Index count, Index at) {
-      const Index ld = row_ld<A>(key_channels);
-      float* buffer = row_buffer(scratch, tile.rows);
-      for (Index i = 0; i < count; i += kRows) {
-        const Index some = std::min(kRows, count - i);
-        read(i, some, buffer, ld);
-        for (Index r = 0; r < tile.rows; ++r)
-          dense_logits<A>(q + r * q_ld, {buffer, ld}, some, s + r * s_ld + at + i);
-      }
+    const auto rows = [&](const auto& read, Index count, Index at) {
+      for_rows<A>(tile, key_channels, scratch, read, count,
+                  [&](Index i, Index n, const float* keys, Index ld) {
+                    for (Index r = 0; r < tile.rows; ++r)
+                      dot_rows<A>(q + r * q_ld, {keys, ld}, n, s + r * s_ld + at + i);
+                  });
     };
     const auto coded = [&](const KeyPlane& plane, Index t, Index count, Index at) {
       if (detail::groups_fit<A>(plane))
-        return detail::coded_logits<A>(plane, tile.batch, tile.head, t, count, q, q_ld, tile.rows,
-                                       work, s + at, s_ld);
-      dense([&](Index i, Index some, float* to,
-                Index ld) { read_plane(plane, tile.batch, tile.head, t + i, some, to, ld); },
-            count, at);
+        detail::coded_logits<A>(plane, tile.batch, tile.head, t, count, q, q_ld, tile.rows, work,
+                                s + at, s_ld);
+      else
+        rows(reader(plane, tile, t), count, at);
     };
-    const auto rows = [&](const View<const float, 4>& from, Index first, Index count, Index at) {
-      dense([&](Index i, Index some, float* to,
-                Index ld) { read_rows<A>(from, tile.batch, tile.head, first + i, some, to, ld); },
-            count, at);
-    };
-    walk(key_planes, kept_keys, new_keys, tile.first, tile.count, coded, rows);
+    key_side.walk<A>(tile.batch, tile.head, tile.first, tile.count, coded, rows);
   }
 
   template <class A>
   void add_values(const KvTile& tile, const float* p, Index p_ld, float* scratch, float* acc,
                   Index acc_ld) const noexcept {
-    float* after_keys = scratch + detail::KeyWork::size(tile.rows, key_channels);
-    const auto work = detail::ValueWork::in(after_keys, tile.rows, value_channels);
-    const auto dense = [&](const auto& read, Index count, Index at) {
-      const Index ld = row_ld<A>(value_channels);
-      float* buffer = row_buffer(scratch, tile.rows);
-      for (Index i = 0; i < count; i += kRows) {
-        const Index some = std::min(kRows, count - i);
-        read(i, some, buffer, ld);
-        dense_values<A>(p + at + i, p_ld, tile.rows, buffer, ld, some, acc, acc_ld);
-      }
+    const auto work = detail::ValueWork::in(
+        scratch + detail::KeyWork::size(tile.rows, key_channels), tile.rows, value_channels);
+    const auto rows = [&](const auto& read, Index count, Index at) {
+      for_rows<A>(tile, value_channels, scratch, read, count,
+                  [&](Index i, Index n, const float* values, Index ld) {
+                    add_rows<A>(p + at + i, p_ld, tile.rows, {values, ld}, n, acc, acc_ld);
+                  });
     };
     const auto coded = [&](const ValuePlane& plane, Index t, Index count, Index at) {
       if (detail::groups_fit<A>(plane))
-        return detail::add_coded_values<A>(plane, tile.batch, tile.head, t, count, p + at, p_ld,
-                                           tile.rows, work, acc, acc_ld);
-      dense([&](Index i, Index some, float* to,
-                Index ld) { read_plane(plane, tile.batch, tile.head, t + i, some, to, ld); },
-            count, at);
+        detail::add_coded_values<A>(plane, tile.batch, tile.head, t, count, p + at, p_ld, tile.rows,
+                                    work, acc, acc_ld);
+      else
+        rows(reader(plane, tile, t), count, at);
     };
-    const auto rows = [&](const View<const float, 4>& from, Index first, Index count, Index at) {
-      dense([&](Index i, Index some, float* to,
-                Index ld) { read_rows<A>(from, tile.batch, tile.head, first + i, some, to, ld); },
-            count, at);
-    };
-    walk(value_planes, kept_values, new_values, tile.first, tile.count, coded, rows);
+    value_side.walk<A>(tile.batch, tile.head, tile.first, tile.count, coded, rows);
   }
 
  private:
-  static constexpr Index kRows = 16;  ///< rows decoded at a time where codes cannot be used
-
-  template <class A>
-  static constexpr Index row_ld(Index dim) noexcept {
-    return round_up(dim, kWidth<float, A>);
-  }
-
-  float* row_buffer(float* scratch, Index rows) const noexcept {
-    return scratch + detail::KeyWork::size(rows, key_channels) +
-           detail::ValueWork::size(rows, value_channels);
-  }
-
-  /// Cuts tokens [j0, j0 + n) where their storage changes: coded(plane, token, count, at) and
-  /// rows(view, token, count, at), `at` counted from j0.
-  template <class Parts, class Coded, class Rows>
-  static void walk(const Parts& planes, const View<const float, 4>& kept,
-                   const View<const float, 4>& fresh, Index j0, Index n, const Coded& coded,
-                   const Rows& rows) noexcept {
-    Index begin = 0;  // first token of the part
-    const auto part = [&](Index count, const auto& f) {
-      const Index from = std::max(j0, begin), to = std::min(j0 + n, begin + count);
-      if (from < to) f(from - begin, to - from, from - j0);
-      begin += count;
-    };
-    for (const auto& p : planes)
-      part(p.count, [&](Index t, Index count, Index at) { coded(*p.plane, t, count, at); });
-    part(kept.extent(2), [&](Index t, Index count, Index at) { rows(kept, t, count, at); });
-    part(fresh.extent(2), [&](Index t, Index count, Index at) { rows(fresh, t, count, at); });
-  }
+  static constexpr Index kRows = 16;  ///< rows written out at a time where codes are not used
 
   template <class Plane>
-  static void read_plane(const Plane& plane, Index b, Index h, Index t, Index n, float* to,
-                         Index ld) noexcept {
-    for (Index i = 0; i < n; ++i, to += ld) {
-      for (Index d = 0; d < plane.dim(); ++d)
-        to[d] = plane.grid(b, h, t + i, d).decode(plane.code(b, h, t + i, d));
-      std::fill(to + plane.dim(), to + ld, 0.f);
+  static auto reader(const Plane& plane, const KvTile& tile, Index t) noexcept {
+    return [&plane, tile, t](Index i, Index n, float* to, Index ld) {
+      plane.read(tile.batch, tile.head, t + i, n, to, ld);
+    };
+  }
+
+  /// f(i, n, rows, ld) for `count` rows, kRows at a time.
+  template <class A, class Read, class F>
+  void for_rows(const KvTile& tile, Index dim, float* scratch, const Read& read, Index count,
+                const F& f) const noexcept {
+    float* buffer = scratch + detail::KeyWork::size(tile.rows, key_channels) +
+                    detail::ValueWork::size(tile.rows, value_channels);
+    const Index ld = round_up(dim, kWidth<float, A>);
+    for (Index i = 0; i < count; i += kRows) {
+      const Index n = std::min(kRows, count - i);
+      read(i, n, buffer, ld);
+      f(i, n, buffer, ld);
     }
   }
 
   template <class A>
-  static void read_rows(const View<const float, 4>& from, Index b, Index h, Index i, Index n,
-                        float* to, Index ld) noexcept {
-    for (Index r = 0; r < n; ++r)
-      weft::detail::convert_row<float, A>(from.pointer(b, h, i + r), to + r * ld, from.extent(3),
-                                          ld);
-  }
-
-  template <class A>
-  void dense_logits(const float* q, const weft::detail::RowsOf<float>& rows, Index n,
-                    float* s) const noexcept {
+  void dot_rows(const float* q, const weft::detail::RowsOf<float>& rows, Index n,
+                float* s) const noexcept {
     constexpr Index W = kWidth<float, A>;
     for (Index c = 0; c < n; c += W)
       store_partial<A>(s + c, weft::detail::dot_keys<float, A>(q, key_channels, rows, c, n - c),
                        std::min(W, n - c));
   }
 
-  /// Rows whose weight is zero are left out: they need not be finite.
+  /// Values that weigh nothing need not be finite.
   template <class A>
-  void dense_values(const float* p, Index p_ld, Index rows, const float* values, Index ld, Index n,
-                    float* acc, Index acc_ld) const noexcept {
+  void add_rows(const float* p, Index p_ld, Index rows, const weft::detail::RowsOf<float>& values,
+                Index n, float* acc, Index acc_ld) const noexcept {
+    if (weft::detail::rows_finite<float, A>(values, n, values.step))
+      return weft::detail::strips_product<A, weft::detail::MultiplyAdd<float, A>>(
+          rows, values.step, n, p, p_ld, values.at, values.step, acc, acc_ld, true);
     for (Index r = 0; r < rows; ++r)
       for (Index c = 0; c < n; ++c)
         if (const float weight = p[r * p_ld + c]; weight != 0.f)
-          weft::detail::add_scaled_row<float, A>(weight, values + c * ld, ld, acc + r * acc_ld);
+          weft::detail::add_scaled_row<float, A>(weight, values.at + c * values.step, values.step,
+                                                 acc + r * acc_ld);
   }
 };
 static_assert(KvTileSource<CodedKv>);

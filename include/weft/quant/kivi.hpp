@@ -79,10 +79,10 @@ class KiviCache {
 
   CodedKv source() const {
     CodedKv out = detail::empty_source(sizes_, length());
-    out.key_planes[0] = {&keys_, coded_keys_};
-    out.value_planes[0] = {&values_, coded_values_};
-    out.kept_keys = kept_keys_.view();
-    out.kept_values = kept_values_.view();
+    out.key_side.planes[0] = {&keys_, coded_keys_};
+    out.value_side.planes[0] = {&values_, coded_values_};
+    out.key_side.kept = kept_keys_.view();
+    out.value_side.kept = kept_values_.view();
     return out;
   }
 

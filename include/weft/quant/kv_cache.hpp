@@ -63,8 +63,8 @@ class TokenwiseKvCache {
 
   CodedKv source() const noexcept {
     CodedKv out = detail::empty_source(sizes_, length_);
-    out.key_planes[0] = {&keys_, length_};
-    out.value_planes[0] = {&values_, length_};
+    out.key_side.planes[0] = {&keys_, length_};
+    out.value_side.planes[0] = {&values_, length_};
     return out;
   }
 

@@ -99,6 +99,22 @@ class KeyPlane {
     if (!format_.symmetric) low_(b, h, row, col) = grid.low;
   }
 
+  /// Rows [t, t + n) as floats, `ld` apart and zero behind their channels.
+  void read(Index b, Index h, Index t, Index n, float* to, Index ld) const noexcept {
+    const Index count = word().count();
+    for (; n > 0; --n, ++t, to += ld) {
+      const std::uint32_t* words = panel(b, h, t) + t % kPanel;
+      const float* scale = scales(b, h, t);
+      const float* low = lows(b, h, t);
+      for (Index d = 0; d < dim_; ++d) {
+        const Index g = group_ == 0 ? 0 : d;
+        to[d] = KvGrid{format_, scale[g], low == nullptr ? 0.f : low[g]}.decode(
+            word().get(words[d / count * kPanel], d));
+      }
+      std::fill(to + dim_, to + ld, 0.f);
+    }
+  }
+
   /// What the products read: the panel of a token, [words][64]; and the scales and least numbers of
   /// tokens from t on, or of the channels of its group. `lows` is null if symmetric.
   const std::uint32_t* panel(Index b, Index h, Index t) const noexcept {
@@ -175,6 +191,19 @@ class ValuePlane {
   void set_grid(Index b, Index h, Index t, Index d, const KvGrid& grid) noexcept {
     scale_(b, h, d / group_, t) = grid.scale;
     if (!format_.symmetric) low_(b, h, d / group_, t) = grid.low;
+  }
+
+  /// Rows [t, t + n) as floats, `ld` apart and zero behind their channels.
+  void read(Index b, Index h, Index t, Index n, float* to, Index ld) const noexcept {
+    for (; n > 0; --n, ++t, to += ld) {
+      const std::uint32_t* row = words(b, h, t);
+      for (Index first = 0; first < dim_; first += group_) {
+        const KvGrid own = grid(b, h, t, first);
+        const Index stop = std::min(dim_, first + group_);
+        for (Index d = first; d < stop; ++d) to[d] = own.decode(word().get(row[d], t));
+      }
+      std::fill(to + dim_, to + ld, 0.f);
+    }
   }
 
   /// What the products read: the words of token t and its neighbours; scales and least numbers of

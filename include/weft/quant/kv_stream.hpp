@@ -132,8 +132,8 @@ void prefill(const Softmax<M, S, Z, P>& mixer, State& state, const Q& q, const K
 #endif
   } else {
     CodedKv source = state.source();
-    source.new_keys = k_rows;
-    source.new_values = v_rows;
+    source.key_side.fresh = k_rows;
+    source.value_side.fresh = v_rows;
     source.tokens += keys.extent(2);
     forward<A>(mixer, q, source, out, ctx);
     state.append(k_rows, v_rows, ctx);

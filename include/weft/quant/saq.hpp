@@ -94,11 +94,11 @@ class SaqCache {
     CodedKv out = detail::empty_source(sizes_, length());
     for (std::size_t i = 0; i < stairs_.size(); ++i) {  // the oldest are at the bottom
       const Stair& stair = stairs_[stairs_.size() - 1 - i];
-      out.key_planes[i] = {&stair.keys, stair.count};
-      out.value_planes[i] = {&stair.values, stair.count};
+      out.key_side.planes[i] = {&stair.keys, stair.count};
+      out.value_side.planes[i] = {&stair.values, stair.count};
     }
-    out.kept_keys = kept_keys_.view();
-    out.kept_values = kept_values_.view();
+    out.key_side.kept = kept_keys_.view();
+    out.value_side.kept = kept_values_.view();
     return out;
   }
 
