@@ -132,12 +132,13 @@ Index side_of(Index square) {
 /// 64 landmarks, the means of as many stretches or square patches of the tokens. Six iterations are
 /// 24 products of m x m, twenty of Newton's 40.
 void add_landmarks(Index side) {
-  const Index N = side * side, m = 64;
+  constexpr Index m = 64;
+  const Index N = side * side;
   const double cube = 2.0 * kHeads * static_cast<double>(m * m * m);
   add_with_crossover(kernelized_row("nystromformer", {{"N", N}, {"D", kDim}, {"m", m}},
                                     2 * attention_flops(N, m) + 24 * cube),
-                     "nystromformer", N, [m](Index n, const Context& context) {
-                       return [&context, m, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+                     "nystromformer", N, [](Index n, const Context& context) {
+                       return [&context, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
                                out = tokens(n, 4)]() mutable {
                          forward(weft::Nystromformer<float>{m}, q, k, v, out, context);
                        };
