@@ -1,6 +1,5 @@
 #pragma once
 
-#include <weft/core/lanes.hpp>
 #include <weft/quant/k_means.hpp>
 
 #include <limits>
@@ -129,34 +128,20 @@ Tensor<T, 3> product_codebooks(View<const T, 2> x, View<const T, 3> init, int it
 
 namespace detail {
 
-/// Whether the target gathers floats by 32-bit places.
-template <class A>
-inline constexpr bool kGathers =
-    weft::detail::kAvx2<typename A::simd> || weft::detail::kAvx512<typename A::simd>;
-
-/// The sum of one entry per part: a register of parts at a time where floats can be gathered.
+/// The sum of one entry per part. Four sums hide the latency of the addition; gathers of AVX2 and
+/// AVX-512 are no faster than the loads they are made of.
 template <class A, class T, class Code>
 T look_up(const T* table, Index size, const Code* codes, Index parts) noexcept {
+  T a = 0, b = 0, c = 0, d = 0;
   Index i = 0;
-  T sum = 0;
-  if constexpr (std::is_same_v<T, float> && kGathers<A>) {
-    using Places = Vec<std::int32_t, A>;
-    constexpr Index W = kWidth<float, A>;
-    Vec<float, A> sums(0);
-    alignas(64) std::int32_t places[W];
-    for (; i + W <= parts; i += W, table += W * size) {
-      for (Index l = 0; l < W; ++l) places[l] = static_cast<std::int32_t>(l * size + codes[i + l]);
-      sums += Vec<float, A>::gather(table, Places::load_aligned(places));
-    }
-    sum = weft::detail::sum_lanes(sums);
-  }
-  T others[3] = {};  // with `sum` four of them, to hide the latency of the addition
   for (; i + 4 <= parts; i += 4, table += 4 * size) {
-    sum += table[codes[i]];
-    for (Index l = 1; l < 4; ++l) others[l - 1] += table[l * size + codes[i + l]];
+    a += table[codes[i]];
+    b += table[size + codes[i + 1]];
+    c += table[2 * size + codes[i + 2]];
+    d += table[3 * size + codes[i + 3]];
   }
-  for (; i < parts; ++i, table += size) sum += table[codes[i]];
-  return (sum + others[0]) + (others[1] + others[2]);
+  for (; i < parts; ++i, table += size) a += table[codes[i]];
+  return (a + b) + (c + d);
 }
 
 }  // namespace detail
@@ -169,8 +154,6 @@ void look_up_scores(View<const T, 2> table, View<const Code, 2> codes, View<T, 1
   const Index parts = table.extent(0), size = table.extent(1), count = codes.extent(0);
   require(codes.extent(1) == parts && scores.extent(0) == count, "look_up_scores: the table is ",
           table, ", codes ", codes, ", scores ", scores, "; wanted [m, K], [N, m] and [N]");
-  require(table.size() <= std::numeric_limits<std::int32_t>::max(), "look_up_scores: a table of ",
-          table.size(), " entries");
   require(table.is_packed() && (parts <= 1 || codes.stride(1) == 1),
           "look_up_scores: the table and the rows of codes must be contiguous");
   constexpr Index kBlock = 1024;
