@@ -118,16 +118,16 @@ void run_smoothquant_case(Case& c, const SafetensorsFile& file, const std::strin
   run_smoothquant_folds<float>(c, file, name, s);
 
   Tensor<double, 2> smooth = quant::doubles(x), weight = quant::doubles(w);
-  const auto plain =
-      quant::w8a8_product(quant::w8a8_quantize(smooth), quant::w8a8_quantize(weight));
+  const auto plain = quant::int8_rows_product(quant::quantize_int8_rows(smooth),
+                                              quant::quantize_int8_rows(weight));
   quant::multiply_inputs(weight, s);
   quant::divide_channels(smooth.view().transpose(0, 1), s);
-  const auto left = quant::w8a8_quantize(smooth), right = quant::w8a8_quantize(weight);
+  const auto left = quant::quantize_int8_rows(smooth), right = quant::quantize_int8_rows(weight);
   require_equal(c, "codes of x", left.codes, file.read<std::int32_t, 2>(name + ".x_codes"));
   require_equal(c, "codes of w", right.codes, file.read<std::int32_t, 2>(name + ".w_codes"));
   c.compare("scales of x", left.scale, expected(".x_scale"));
   c.compare("scales of w", right.scale, expected(".w_scale"));
-  const auto y = quant::w8a8_product(left, right);
+  const auto y = quant::int8_rows_product(left, right);
   c.compare("y", y, file.read<double, 2>(name + ".y_quant"));
   const auto exact = file.read<double, 2>(name + ".y_fp");
   c.compare("error", mean_square(y, exact), expected(".mse"));

@@ -77,13 +77,15 @@ TEST_CASE("every code of a small float is the value of its definition", "[quant]
 
 TEST_CASE("small floats round to nearest even", "[quant]") {
   int wrong = 0;
-  for (const Pair& p : kFormats)
+  for (const Pair& p : kFormats) {
+    if (p.format.bits() > 8) continue;  // the definition tries all codes; core's half is next
     for (const float x : rounding_cases(p.definition))
       for (const float y : {x, -x}) {
         wrong += p.format.encode(y) != static_cast<std::uint32_t>(saturated(y, p.definition));
         wrong += p.format.encode(y, Overflow::special) !=
                  static_cast<std::uint32_t>(not_saturated(y, p));
       }
+  }
   CHECK(wrong == 0);
 }
 

@@ -250,16 +250,34 @@ TEST_CASE("gptq: results become matrices of codes", "[quant]") {
   const auto hessian = hessian_of(correlated(1, cols));
   GptqOptions options{.group = 8, .static_groups = true, .activation_order = true};
   const auto result = quant::gptq(w, hessian, options);
-  const auto matrix = quant::gptq_matrix(result);
+  const auto matrix = quant::quantized_matrix(result);
   for (Index r = 0; r < 3; ++r)
     for (Index c = 0; c < cols; ++c)
       CHECK(static_cast<double>(matrix(r, c)) == Approx(result.weight(r, c)).epsilon(1e-6));
   options.static_groups = false;
-  CHECK(contains(message_of([&] { quant::gptq_matrix(quant::gptq(w, hessian, options)); }),
+  CHECK(contains(message_of([&] { quant::quantized_matrix(quant::gptq(w, hessian, options)); }),
                  "static_groups"));
-  CHECK(
-      contains(message_of([&] { quant::gptq_matrix(quant::gptq(w, hessian, {.ternary = true})); }),
-               "ternary"));
+  CHECK(contains(
+      message_of([&] { quant::quantized_matrix(quant::gptq(w, hessian, {.ternary = true})); }),
+      "ternary"));
+}
+
+TEST_CASE("gptq: results become checkpoints, with any groups", "[quant]") {
+  constexpr Index rows = 32, cols = 64;
+  const auto w = even_values<float, 2>({rows, cols}, 13);
+  const auto hessian = hessian_of(correlated(1, cols));
+  const auto result = quant::gptq(w, hessian, {.group = 16, .activation_order = true});
+  const auto matrix = quant::checkpoint_matrix(result);
+  const auto words = quant::pack_gptq(matrix, quant::GptqZeros::plain);
+  const auto back = quant::unpack_gptq({.qweight = words.qweight,
+                                        .qzeros = words.qzeros,
+                                        .scales = matrix.scales,
+                                        .g_idx = matrix.g_idx,
+                                        .bits = 4,
+                                        .stored = quant::GptqZeros::plain});
+  Tensor<float, 2> weight({rows, cols});
+  quant::dequantize(back, weight.view().transpose(0, 1));
+  CHECK(largest_error(doubles_of(weight.view()), doubles_of(result.weight.view())) <= 1e-6);
 }
 
 TEST_CASE("gptq: what it cannot do is named", "[quant]") {

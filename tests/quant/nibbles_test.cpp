@@ -35,7 +35,7 @@ TEST_CASE("nibbles have their order", "[quant]") {
 }
 
 TEST_CASE("nibbles come back", "[quant]") {
-  for (const std::size_t n : {0, 1, 2, 15, 64})
+  for (const std::size_t n : {0u, 1u, 2u, 15u, 64u})
     for (const NibbleOrder order : {NibbleOrder::low_first, NibbleOrder::high_first}) {
       const auto codes = some_codes(n);
       std::vector<std::uint8_t> bytes(nibble_bytes(n)), back(n);

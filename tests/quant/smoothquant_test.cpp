@@ -62,7 +62,8 @@ TEST_CASE("smoothquant: folded scales leave the outputs, and help int8", "[quant
   auto x = quant::doubles(layer.x), w = quant::doubles(layer.w);
   const auto exact = outputs_of(x, w);
   const auto int8_error = [&] {
-    const auto y = quant::w8a8_product(quant::w8a8_quantize(x), quant::w8a8_quantize(w));
+    const auto y =
+        quant::int8_rows_product(quant::quantize_int8_rows(x), quant::quantize_int8_rows(w));
     return mean_square(doubles_of(y.view()), exact);
   };
   const double before = int8_error();
@@ -92,18 +93,18 @@ TEST_CASE("smoothquant: producers are divided, norms and linear layers alike", "
 TEST_CASE("smoothquant: int8 codes per row and per tensor", "[quant]") {
   Tensor<double, 2> x({3, 2});
   x(0, 0) = -254, x(0, 1) = 3, x(1, 0) = 1e-7;  // row 2 is all 0
-  const auto rows = quant::w8a8_quantize(x);
+  const auto rows = quant::quantize_int8_rows(x);
   CHECK(rows.scale(0) == 2);
   CHECK(rows.codes(0, 0) == -127);
   CHECK(rows.codes(0, 1) == 2);  // 1.5, to even
   CHECK(rows.scale(1) == 1e-5 / 127);
   CHECK(rows.codes(1, 0) == 1);
   CHECK(rows.codes(2, 1) == 0);
-  const auto all = quant::w8a8_quantize(x, quant::W8A8Scale::tensor);
+  const auto all = quant::quantize_int8_rows(x, quant::Int8Scale::tensor);
   CHECK(all.scale.size() == 1);
   CHECK(all.codes(0, 0) == -127);
   CHECK(all.codes(1, 0) == 0);
-  const auto y = quant::w8a8_product(all, rows);
+  const auto y = quant::int8_rows_product(all, rows);
   CHECK(y(0, 0) == Approx(4. * (127 * 127 + 2 * 2)));
   CHECK(y(2, 0) == 0);
 }
@@ -121,8 +122,8 @@ TEST_CASE("smoothquant: what it cannot do is named", "[quant]") {
   CHECK(contains(message_of([&] { quant::raise_to_absmax(two, w); }), "[2, 3]"));
   w(1, 2) = std::numeric_limits<float>::infinity();
   CHECK(contains(message_of([&] { quant::raise_to_absmax(three, w); }), "x(1, 2)"));
-  const auto a = quant::w8a8_quantize(Tensor<double, 2>({1, 2})),
-             b = quant::w8a8_quantize(Tensor<double, 2>({1, 3}));
-  CHECK(contains(message_of([&] { quant::w8a8_product(a, b); }), "[1, 3]"));
-  CHECK(contains(message_of([&] { quant::w8a8_quantize(quant::doubles(w)); }), "x(1, 2)"));
+  const auto a = quant::quantize_int8_rows(Tensor<double, 2>({1, 2})),
+             b = quant::quantize_int8_rows(Tensor<double, 2>({1, 3}));
+  CHECK(contains(message_of([&] { quant::int8_rows_product(a, b); }), "[1, 3]"));
+  CHECK(contains(message_of([&] { quant::quantize_int8_rows(quant::doubles(w)); }), "x(1, 2)"));
 }

@@ -66,17 +66,17 @@ template <class A, class B, class X>
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
   } else
 #endif
-#if defined(__SSSE3__)
-      if constexpr (detail::kSse41<typename A::simd>) {
-    const __m128i lowest =
-        _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    alignas(32) std::int32_t lanes[kWidth<float, A>];
-    v.store_aligned(lanes);
-    for (Index i = 0; i < kWidth<float, A>; i += 4) {
-      const __m128i four = _mm_load_si128(reinterpret_cast<const __m128i*>(lanes + i));
-      const std::int32_t word = _mm_cvtsi128_si32(_mm_shuffle_epi8(four, lowest));
-      std::memcpy(p + i, &word, 4);
-    }
+#if defined(__SSE2__)
+      if constexpr (kWidth<float, A> == 8 && detail::kAvx2<typename A::simd>) {
+    const __m256i low = _mm256_and_si256(v, _mm256_set1_epi32(0xff));
+    const __m128i words =
+        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+  } else if constexpr (kWidth<float, A> == 4 && detail::kSse41<typename A::simd>) {
+    const __m128i low = _mm_and_si128(v, _mm_set1_epi32(0xff));
+    const __m128i words = _mm_packus_epi32(low, low);
+    const std::int32_t word = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    std::memcpy(p, &word, sizeof word);
   } else
 #endif
   {

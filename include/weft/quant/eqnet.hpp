@@ -71,18 +71,18 @@ inline ElasticNumber elastic_round(double x, ElasticGrid grid, ElasticCodes code
 
 namespace detail {
 
-/// mean |x - (q s + beta)|^2.4, s as it is.
-inline double elastic_error(View<const double, 2> x, ElasticGrid grid,
-                            ElasticCodes codes) noexcept {
+/// mean |x - (q s + beta)|^2.4, s as it is; or anything above `bound` where the mean is.
+inline double elastic_error(View<const double, 2> x, ElasticGrid grid, ElasticCodes codes,
+                            double bound) noexcept {
+  const double lo = codes.lo, hi = codes.hi, count = static_cast<double>(x.size());
+  const double enough = 1.001 * bound * count;  // so that rounding decides nothing here
   double sum = 0;
   for (Index r = 0; r < x.extent(0); ++r)
-    for (Index c = 0; c < x.extent(1); ++c) {
-      const double q =
-          round_half_even(std::clamp((x(r, c) - grid.beta) / grid.scale,
-                                     static_cast<double>(codes.lo), static_cast<double>(codes.hi)));
+    for (Index c = 0; c < x.extent(1) && sum <= enough; ++c) {
+      const double q = round_half_even(std::clamp((x(r, c) - grid.beta) / grid.scale, lo, hi));
       sum += std::pow(std::abs(x(r, c) - (q * grid.scale + grid.beta)), 2.4);
     }
-  return sum / static_cast<double>(x.size());
+  return sum / count;
 }
 
 /// What a search goes through.
@@ -118,7 +118,7 @@ inline ElasticGrid search_elastic_grid(View<const double, 2> x, ElasticSearch se
   for (int i = 0; i < search.candidates; ++i) {
     const ElasticGrid grid = elastic_candidate(lo, hi, 1 - 0.01 * i, search);
     if (!(grid.scale > 0)) continue;  // nothing to choose from: all x are equal
-    const double error = elastic_error(x, grid, codes);
+    const double error = elastic_error(x, grid, codes, search.bound);
     if (!(error < search.bound)) continue;
     search.bound = error;
     best = grid;

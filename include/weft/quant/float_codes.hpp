@@ -1,7 +1,7 @@
 #pragma once
 
+#include <weft/core/bytes.hpp>
 #include <weft/core/dtype/lanes16.hpp>
-#include <weft/quant/byte_lanes.hpp>
 #include <weft/quant/float_format.hpp>
 
 #include <span>
@@ -151,14 +151,14 @@ template <FloatFormat F, class A = DefaultArch>
 /// The codes of a register of floats.
 template <FloatFormat F, class A = DefaultArch, Overflow O = Overflow::saturate>
 [[gnu::always_inline]] inline void store_codes(std::uint8_t* p, const Vec<float, A>& v) noexcept {
-  detail::store_bytes<A>(p, detail::FloatCodec<F, A>::template encode<O>(v));
+  store_bytes<A>(p, detail::FloatCodec<F, A>::template encode<O>(v));
 }
 
 /// Those of its first n lanes, 0 <= n <= width; touches nothing beyond them.
 template <FloatFormat F, class A = DefaultArch, Overflow O = Overflow::saturate>
 [[gnu::always_inline]] inline void store_codes_partial(std::uint8_t* p, const Vec<float, A>& v,
                                                        Index n) noexcept {
-  detail::store_bytes_partial<A>(p, detail::FloatCodec<F, A>::template encode<O>(v), n);
+  store_bytes_partial<A>(p, detail::FloatCodec<F, A>::template encode<O>(v), n);
 }
 
 /// The values of all codes. Throws when the sizes differ.

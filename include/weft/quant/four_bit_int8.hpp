@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/core/gemm_int8.hpp>
 #include <weft/quant/four_bit_kernel.hpp>
 #include <weft/quant/token_codes.hpp>
 

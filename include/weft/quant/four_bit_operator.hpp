@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/layer/operator.hpp>
+#include <weft/quant/decoded_product.hpp>
 #include <weft/quant/four_bit_int8.hpp>
 
 /// A linear operator with a weight in 4 bits: y[m, o] = epilogue(sum_k x[m, k] W[o, k] + bias[o]).
@@ -26,15 +27,11 @@ class FourBitOperator {
  public:
   explicit FourBitOperator(FourBitWeight<A> weight, View<const float, 1> bias = {},
                            Inputs inputs = Inputs::exact, View<const std::int32_t, 1> order = {})
-      : weight_(std::move(weight)), inputs_(inputs) {
+      : weight_(std::move(weight)),
+        bias_(detail::copy_bias(bias, weight_.rows())),
+        inputs_(inputs) {
     require(inputs == Inputs::exact || weight_.is_integer(),
             "FourBitOperator: 8-bit inputs need a weight of integers");
-    if (bias.data() != nullptr) {
-      require(bias.extent(0) == rows(), "FourBitOperator: bias has ", bias.extent(0),
-              " values, the weight has ", rows(), " rows");
-      bias_ = Tensor<float, 1>({rows()});
-      for (Index o = 0; o < rows(); ++o) bias_(o) = bias(o);
-    }
     if (order.data() != nullptr) set_order(order);
   }
 
@@ -50,12 +47,7 @@ class FourBitOperator {
 
   template <class X, class Y, Epilogue<float, A> E>
   void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    require(x.extent(1) == cols() && y.extent(1) == rows() && x.extent(0) == y.extent(0),
-            "operator of ", rows(), " rows and ", cols(), " columns: x is ", x, ", y is ", y,
-            "; wanted [n, ", cols(), "] and [n, ", rows(), "]");
-    require(x.extent(1) <= 1 || x.stride(1) == 1, "operator: rows of x have stride ", x.stride(1),
-            ", wanted 1");
-    weft::detail::check_epilogue(epilogue, y.extent(0), y.extent(1));
+    detail::check_operator(weight_, x, y, epilogue);
     if (y.empty()) return;
     Arena::Frame frame(ctx.arena());
     using S = std::remove_const_t<X>;
@@ -95,52 +87,7 @@ class FourBitOperator {
   void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
                 const Context& ctx) const {
     if (inputs_ == Inputs::int8) return multiply_int8<S>(x, y, epilogue, ctx);
-    if (x.extent(0) == 1) return multiply_row<S>(x, y, epilogue, ctx);
-    if constexpr (std::is_same_v<S, bf16> && weft::detail::kBf16Unit<A>)
-      weft::detail::with_bf16_kernel<A>(
-          [&]<class K>(const K&) { multiply_decoded<K, S>(x, y, epilogue, ctx); });
-    else
-      multiply_decoded<weft::detail::FmaKernel<float, A>, S>(x, y, epilogue, ctx);
-  }
-
-  template <class K, class S, class Y, class E>
-  void multiply_decoded(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
-                        const Context& ctx) const {
-    weft::detail::multiply_rows<K>(x, detail::DecodedPanels<K>{weight_}, 0, ceil_div(rows(), kCols),
-                                   y, 0, epilogue, ctx);
-  }
-
-  /// Calls f(panel, arena) for all panels, in tasks of enough bytes.
-  template <class F>
-  void for_panels(Index rows_of_x, const Context& ctx, F f) const {
-    const Index panels = ceil_div(rows(), kCols);
-    const Index work = std::max<Index>(weight_.quads() * kCols * 2 * rows_of_x, 1);
-    const Index block = std::max<Index>(1, weft::detail::kGemvTaskBytes / work);
-    ctx.parallel(ceil_div(panels, block), [&](Index task, Arena& arena) {
-      for (Index j = task * block; j < std::min((task + 1) * block, panels); ++j) f(j, arena);
-    });
-  }
-
-  /// Sums [count][kCols] of a panel through the epilogue.
-  template <class Y, class E>
-  void store_sums(const float* sums, const View<Y, 2>& y, Index row, Index count, Index panel,
-                  const E& epilogue) const {
-    const Index col = panel * kCols;
-    weft::detail::store_tile<weft::detail::FmaKernel<float, A>>(
-        sums, y, row, col, count, std::min(kCols, rows() - col), epilogue);
-  }
-
-  template <class S, class Y, class E>
-  void multiply_row(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
-                    const Context& ctx) const {
-    const Index padded = 4 * weight_.quads();
-    float* row = ctx.arena().template take<float>(padded);
-    for (Index k = 0; k < padded; ++k) row[k] = k < cols() ? static_cast<float>(x(0, k)) : 0.f;
-    for_panels(1, ctx, [&](Index j, Arena&) {
-      alignas(64) float sums[kCols];
-      detail::panel_gemv(weight_, j, row, sums);
-      store_sums(sums, y, 0, 1, j, epilogue);
-    });
+    detail::multiply_decoded<FourBitWeight<A>, S>(x, weight_, y, epilogue, ctx);
   }
 
   template <class S, class Y, class E>
@@ -155,18 +102,18 @@ class FourBitOperator {
     const detail::GroupedTokens grouped{reinterpret_cast<const detail::ByteQuad*>(tokens.codes),
                                         weight_.quads(), sums_of_groups, weight_.groups()};
     const Then scaled{TokenScale{tokens.scale}, epilogue};
-    for_panels(n, ctx, [&](Index j, Arena& arena) {
+    detail::for_panels(weight_, 2 * n * stride * kCols, ctx, [&](Index j, Arena& arena) {
       Arena::Frame frame(arena);
       alignas(64) float sums[weft::detail::kTileRows * kCols];
       if (n == 1) {
         detail::grouped_gemv(weight_, j, grouped, sums);
-        return store_sums(sums, y, 0, 1, j, scaled);
+        return detail::store_panel<A>(sums, y, 0, 1, j, scaled);
       }
       auto* quads = arena.take<detail::ByteQuad>(weight_.quads() * kCols);
       detail::decode_quads(weight_, j, quads);
       detail::grouped_product(weight_, j, quads, grouped, n, sums,
                               [&](Index row, Index count, const float* done) {
-                                store_sums(done, y, row, count, j, scaled);
+                                detail::store_panel<A>(done, y, row, count, j, scaled);
                               });
     });
   }

@@ -75,6 +75,8 @@ class FourBitWeight {
   Index cols() const noexcept { return cols_; }
   Index group() const noexcept { return group_; }
   Index groups() const noexcept { return ceil_div(cols_, group_); }
+  /// Inputs up to whole words; what is beyond cols() decodes to something finite.
+  Index padded_cols() const noexcept { return 4 * quads(); }
   /// Words along the inputs.
   Index quads() const noexcept { return ceil_div(cols_, 4); }
   Index bytes() const noexcept { return 4 * words_.size() + 2 * (scale_.size() + offset_.size()); }

@@ -122,10 +122,11 @@ inline float rounded_product(float a, float b) noexcept {
   return static_cast<float>(double{a} * double{b});
 }
 
-/// The element of largest magnitude, with its sign; the first of several.
+/// The element of largest magnitude, with its sign; the first of several, and +0 for zeros.
 inline float extreme(std::span<const float> x) noexcept {
-  return *std::max_element(x.begin(), x.end(),
-                           [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float most = *std::max_element(x.begin(), x.end(),
+                                       [](float a, float b) { return std::abs(a) < std::abs(b); });
+  return most == 0 ? 0 : most;
 }
 
 /// 16 bytes of the codes of 32 elements, code(i) of element i.
@@ -133,6 +134,21 @@ template <class F>
 void pack_halves(std::uint8_t (&qs)[16], F code) {
   for (std::size_t j = 0; j < 16; ++j)
     qs[j] = static_cast<std::uint8_t>(code(j) | code(j + 16) << 4);
+}
+
+/// A scale in all lanes.
+template <class A>
+[[gnu::always_inline]] inline Vec<float, A> spread(fp16 x) noexcept {
+#if defined(__F16C__) || defined(__AVX512F__)
+  if constexpr (weft::detail::kHalfConversion<A>) {
+    const auto word = static_cast<short>(x.bits);
+    if constexpr (kWidth<float, A> == 16)
+      return _mm512_cvtph_ps(_mm256_set1_epi16(word));
+    else
+      return _mm256_cvtph_ps(_mm_set1_epi16(word));
+  } else
+#endif
+    return Vec<float, A>(static_cast<float>(x));
 }
 
 /// to[i] = f(code as a 32-bit lane) for `count` elements in the low halves of count bytes and as
@@ -220,17 +236,17 @@ inline constexpr std::array<float, 16> kTwiceFp4 = {0, 1,  2,  3,  4,  6,  8,  1
                                                     0, -1, -2, -3, -4, -6, -8, -12};
 
 /// 2^(e - 128), the unit of these.
-inline float mxfp4_unit(std::uint8_t e) noexcept { return std::ldexp(1.f, e - 128); }
+constexpr float mxfp4_unit(std::uint8_t e) noexcept {
+  return e < 2 ? static_cast<float>(e + 1) * 0x1p-128f : std::bit_cast<float>((e - 1u) << 23);
+}
 
-/// The code of the value nearest to x, the first of several: of equal distances the smaller
-/// magnitude, and no negative zero.
-inline int nearest_mxfp4(float x, float unit) noexcept {
-  int best = 0;
-  for (int code = 1; code < 16; ++code) {
-    const float distance = std::abs(kTwiceFp4[static_cast<std::size_t>(code)] * unit - x);
-    if (distance < std::abs(kTwiceFp4[static_cast<std::size_t>(best)] * unit - x)) best = code;
-  }
-  return best;
+/// The code of the value nearest to x: of equal distances the smaller magnitude, and no negative
+/// zero. Counts the midpoints between (twice the) magnitudes that x exceeds.
+inline unsigned nearest_mxfp4(float x, float unit) noexcept {
+  unsigned code = 0;
+  for (const float midpoint : {.5f, 1.5f, 2.5f, 3.5f, 5.f, 7.f, 10.f})
+    code += std::abs(x) > midpoint * unit;
+  return code != 0 && x < 0 ? code | 8u : code;
 }
 
 }  // namespace detail
@@ -249,26 +265,22 @@ inline void encode(ConstBlockValues<Mxfp4> x, Mxfp4& block) {
 
 template <class A = DefaultArch>
 void decode(const Q4_0& block, BlockValues<Q4_0> to) noexcept {
-  const Vec<float, A> d(static_cast<float>(block.d));
+  const auto d = detail::spread<A>(block.d);
   const detail::Line<A> line{d, d * -8.f};
   detail::decode_halves<A>(block.qs, 16, to.data(), line, to.data() + 16, line);
 }
 
 template <class A = DefaultArch>
 void decode(const Q4_1& block, BlockValues<Q4_1> to) noexcept {
-  const detail::Line<A> line{Vec<float, A>(static_cast<float>(block.d)),
-                             Vec<float, A>(static_cast<float>(block.m))};
+  const detail::Line<A> line{detail::spread<A>(block.d), detail::spread<A>(block.m)};
   detail::decode_halves<A>(block.qs, 16, to.data(), line, to.data() + 16, line);
 }
 
 template <class A = DefaultArch>
 void decode(const Q8_0& block, BlockValues<Q8_0> to) noexcept {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(block.qs);
-  const Vec<float, A> d(static_cast<float>(block.d));
-  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>) {
-    const auto codes = (detail::load_bytes<A>(bytes + i) << 24) >> 24;
-    store<A>(to.data() + i, xsimd::to_float(codes) * d);
-  }
+  const auto d = detail::spread<A>(block.d);
+  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>)
+    store<A>(to.data() + i, xsimd::to_float(load_bytes<A>(block.qs + i)) * d);
 }
 
 template <class A = DefaultArch>
@@ -281,11 +293,11 @@ void decode(const Mxfp4& block, BlockValues<Mxfp4> to) noexcept {
 
 template <class A = DefaultArch>
 void decode(const Q4_K& block, BlockValues<Q4_K> to) noexcept {
-  const float d = block.d, dmin = block.dmin;
+  const auto d = detail::spread<A>(block.d), dmin = detail::spread<A>(block.dmin);
   const auto line_of = [&](int j) {
     const auto part = block.scale_and_min(j);
-    return detail::Line<A>{Vec<float, A>(d * static_cast<float>(part.scale)),
-                           Vec<float, A>(-dmin * static_cast<float>(part.min))};
+    return detail::Line<A>{d * static_cast<float>(part.scale),
+                           -dmin * static_cast<float>(part.min)};
   };
   for (int c = 0; c < 4; ++c) {
     float* first = to.data() + 64 * c;
@@ -297,10 +309,10 @@ void decode(const Q4_K& block, BlockValues<Q4_K> to) noexcept {
 template <class A = DefaultArch>
 void decode(const Tq2_0& block, BlockValues<Tq2_0> to) noexcept {
   using Int = Vec<std::int32_t, A>;
-  const Vec<float, A> d(static_cast<float>(block.d));
+  const auto d = detail::spread<A>(block.d);
   const detail::Line<A> line{d, -d};
   for (Index j = 0; j < 64; j += kWidth<float, A>) {
-    const Int codes = detail::load_bytes<A>(block.qs + j);
+    const Int codes = load_bytes<A>(block.qs + j);
     float* first = to.data() + 128 * (j / 32) + j % 32;
     for (int n = 0; n < 4; ++n) store<A>(first + 32 * n, line((codes >> (2 * n)) & Int(3)));
   }

@@ -4,7 +4,9 @@
 #include <weft/core/gemm.hpp>
 #include <weft/core/tensor.hpp>
 #include <weft/quant/affine.hpp>
+#include <weft/quant/calibration.hpp>
 #include <weft/quant/doubles.hpp>
+#include <weft/quant/gptq_checkpoint.hpp>
 #include <weft/quant/gram.hpp>
 
 #pragma GCC diagnostic push
@@ -24,8 +26,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <numeric>
+#include <span>
+#include <utility>
 #include <vector>
 
 /// GPTQ: quantizes a weight column by column and lets the columns that are still to come make up
@@ -132,7 +135,7 @@ struct GptqResult {
 namespace detail {
 
 /// The values that the weights of a row and a group may take.
-struct GptqGrid {
+struct GptqValues {
   AffineGrid<double> levels{.scale = 1, .zero = 0, .codes = {0, 1}};
   bool ternary = false;
   double low = 0;
@@ -147,58 +150,13 @@ struct GptqGrid {
   }
 };
 
-/// The grid of integers from lo <= 0 to hi >= 0.
-inline AffineGrid<double> gptq_levels(double lo, double hi, const GptqOptions& options) noexcept {
-  const CodeRange codes = unsigned_codes(options.bits);
-  const double scale = (hi - lo) / codes.high;
-  const int zero =
-      options.symmetric ? 1 << (options.bits - 1) : static_cast<int>(round_half_even(-lo / scale));
-  return {scale, zero, codes};
-}
-
-/// sum |w - q|^2.4, or anything not below `bound` where the sum is not.
-inline double gptq_error(View<const double, 1> w, const AffineGrid<double>& levels,
-                         double bound) noexcept {
-  double error = 0;
-  for (Index i = 0; i < w.extent(0) && error < bound; ++i)
-    error += std::pow(std::abs(levels.round_trip(w(i)) - w(i)), 2.4);
-  return error;
-}
-
-inline AffineGrid<double> shrunk_levels(View<const double, 1> w, double lo, double hi,
-                                        const GptqOptions& options) noexcept {
-  AffineGrid<double> best = gptq_levels(lo, hi, options);
-  double least = std::numeric_limits<double>::infinity();
-  for (int i = 0; i < 80; ++i) {
-    const double p = 1 - i / 100.0;
-    const AffineGrid<double> levels = gptq_levels(p * lo, p * hi, options);
-    const double error = gptq_error(w, levels, least);
-    if (error < least) {
-      least = error;
-      best = levels;
-    }
-  }
-  return best;
-}
-
-/// The grid of some weights of one row.
-inline GptqGrid gptq_grid(View<const double, 1> w, const GptqOptions& options) noexcept {
-  double lo = 0, hi = 0;
-  for (Index i = 0; i < w.extent(0); ++i) {
-    lo = std::min(lo, w(i));
-    hi = std::max(hi, w(i));
-  }
-  if (options.symmetric) {
-    hi = std::max(-lo, hi);
-    if (lo < 0) lo = -hi;
-  }
-  if (lo == 0 && hi == 0) {
-    lo = -1;
-    hi = 1;
-  }
-  if (options.ternary) return {.levels = {hi, 1, {0, 2}}, .ternary = true, .low = lo};
-  return {.levels =
-              options.shrink ? shrunk_levels(w, lo, hi, options) : gptq_levels(lo, hi, options)};
+/// The values for some weights of one row.
+inline GptqValues gptq_values(std::span<const double> w, const GptqOptions& options) {
+  const Range range = gptq_range(w, options.symmetric);
+  if (options.ternary)
+    return {.levels = {range.high, 1, {0, 2}}, .ternary = true, .low = range.low};
+  return {.levels = options.shrink ? gptq_shrink_search(w, options.bits, options.symmetric).grid
+                                   : gptq_grid(range, options.bits, options.symmetric)};
 }
 
 /// U of U^T U = (H + damp I)^-1, or nothing where H + damp I is not positive definite.
@@ -265,7 +223,7 @@ class GptqRun {
  private:
   Index groups() const noexcept { return ceil_div(cols_, group_); }
   bool dynamic() const noexcept { return options_.group != 0 && !options_.static_groups; }
-  GptqGrid& grid(Index row, Index group) noexcept {
+  GptqValues& grid(Index row, Index group) noexcept {
     return grids_[static_cast<std::size_t>(row * groups() + group)];
   }
   Index column(Index position) const noexcept { return out_.order(position); }
@@ -275,9 +233,10 @@ class GptqRun {
     return (dynamic() ? position : column(position)) / group_;
   }
 
-  GptqGrid fit(Index row, Index group) const noexcept {
+  GptqValues fit(Index row, Index group) const {
     const Index begin = group * group_, count = std::min(group_, cols_ - begin);
-    return gptq_grid({weight_.view().pointer(row, begin), {count}}, options_);
+    return gptq_values({weight_.view().pointer(row, begin), static_cast<std::size_t>(count)},
+                       options_);
   }
   void fit_groups() {
     for (Index r = 0; r < rows_; ++r)
@@ -334,7 +293,7 @@ class GptqRun {
     double squares = 0;
     for (Index j = begin; j < end; ++j) {
       if (dynamic() && j % group_ == 0) grid(r, j / group_) = fit(r, j / group_);
-      const GptqGrid& levels = grid(r, group_at(j));
+      const GptqValues& levels = grid(r, group_at(j));
       const double w = block[j - begin];
       const int code = levels.encode(w);
       const double q = levels.decode(code), e = (w - q) / factor_(j, j);
@@ -365,7 +324,7 @@ class GptqRun {
   GptqOptions options_;
   Index rows_, cols_, group_;
   Tensor<double, 2> weight_, factor_;
-  std::vector<GptqGrid> grids_;
+  std::vector<GptqValues> grids_;
   std::vector<double> losses_;
   GptqResult out_;
 };
@@ -395,22 +354,47 @@ GptqResult gptq(View<const float, 2> weight, const GptqHessian& hessian,
   return detail::GptqRun(weight, hessian, options).run<A>(ctx);
 }
 
-/// The same numbers as a matrix that kernels take, scales rounded to float. Throws for ternary
+namespace detail {
+
+inline Tensor<float, 2> floats(const Tensor<double, 2>& x) {
+  Tensor<float, 2> out(x.shape());
+  for (Index i = 0; i < x.size(); ++i) out.data()[i] = static_cast<float>(x.data()[i]);
+  return out;
+}
+
+}  // namespace detail
+
+/// The same numbers as a matrix that operators take, scales rounded to float. Throws for ternary
 /// values, and where groups are not consecutive columns (activation order without static groups).
-inline QuantizedMatrix<std::uint8_t> gptq_matrix(const GptqResult& result) {
+inline QuantizedMatrix<std::uint8_t> quantized_matrix(const GptqResult& result) {
   const Index cols = result.codes.extent(1);
   const Index group = result.options.group == 0 ? cols : result.options.group;
-  require(!result.options.ternary, "gptq_matrix: ternary values are on no grid");
+  require(!result.options.ternary, "quantized_matrix: ternary values are on no grid");
   for (Index c = 0; c < cols; ++c)
-    require(result.group_of(c) == c / group, "gptq_matrix: column ", c, " is of group ",
+    require(result.group_of(c) == c / group, "quantized_matrix: column ", c, " is of group ",
             result.group_of(c), "; set static_groups with activation_order");
-  QuantizedMatrix<std::uint8_t> out{.codes = result.codes.clone(),
-                                    .scale = Tensor<float, 2>(result.scale.shape()),
-                                    .zero = result.zero.clone(),
-                                    .block = Block::group(group),
-                                    .range = unsigned_codes(result.options.bits)};
-  std::transform(result.scale.span().begin(), result.scale.span().end(), out.scale.data(),
-                 [](double scale) { return static_cast<float>(scale); });
+  return {.codes = result.codes.clone(),
+          .scale = detail::floats(result.scale),
+          .zero = result.zero.clone(),
+          .block = Block::group(group),
+          .range = unsigned_codes(result.options.bits)};
+}
+
+/// The same numbers as a checkpoint has them, for pack_gptq (gptq_checkpoint.hpp): any groups.
+/// Throws for ternary values.
+inline GptqMatrix checkpoint_matrix(const GptqResult& result) {
+  require(!result.options.ternary, "checkpoint_matrix: ternary values are on no grid");
+  const Index R = result.codes.extent(0), C = result.codes.extent(1), G = result.scale.extent(1);
+  GptqMatrix out{result.options.bits, Tensor<std::uint8_t, 2>({C, R}),
+                 Tensor<std::int32_t, 2>({G, R}), Tensor<float, 2>({G, R}),
+                 result.group_of.clone()};
+  for (Index r = 0; r < R; ++r) {
+    for (Index c = 0; c < C; ++c) out.codes(c, r) = result.codes(r, c);
+    for (Index g = 0; g < G; ++g) {
+      out.zeros(g, r) = result.zero(r, g);
+      out.scales(g, r) = static_cast<float>(result.scale(r, g));
+    }
+  }
   return out;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/layer/operator.hpp>
+#include <weft/quant/decoded_product.hpp>
 #include <weft/quant/int8_gemm.hpp>
 #include <weft/quant/token_codes.hpp>
 
@@ -26,18 +27,15 @@ class Int8Weight {
  public:
   /// Symmetric codes [out, in], one scale per output or for all; bias [out] or none.
   Int8Weight(const QuantizedMatrix<std::int8_t>& weight, View<const float, 1> bias)
-      : codes_(weight.codes.view().transpose(0, 1)), scale_({weight.codes.extent(0)}) {
+      : codes_(weight.codes.view().transpose(0, 1)),
+        scale_({weight.codes.extent(0)}),
+        bias_(detail::copy_bias(bias, weight.codes.extent(0))) {
     require(weight.zero.size() == 0, "Int8Weight: the weight has zero points, wanted symmetric");
     require(weight.scale.extent(1) == 1 || weight.codes.size() == 0,
             "Int8Weight: the weight has groups of ", weight.block.cols,
             " columns, wanted one scale per row");
     for (Index r = 0; r < rows(); ++r)
       scale_(r) = weight.codes.size() == 0 ? 1.f : weight.grid(r, 0).scale;
-    if (bias.data() == nullptr) return;
-    require(bias.extent(0) == rows(), "Int8Weight: bias has ", bias.extent(0),
-            " values, the weight has ", rows(), " rows");
-    bias_ = Tensor<float, 1>({rows()});
-    for (Index r = 0; r < rows(); ++r) bias_(r) = bias(r);
   }
 
   Index rows() const noexcept { return codes_.cols(); }
@@ -68,17 +66,6 @@ class Int8Weight {
       detail::multiply_bytes(x, codes_, y, Then{reals, epilogue}, ctx);
     else
       detail::multiply_bytes(x, codes_, y, Then{reals, Then{Bias{bias_.view()}, epilogue}}, ctx);
-  }
-
-  /// What a caller of an operator can get wrong.
-  template <class X, class Y, class E>
-  void check(const View<X, 2>& x, const View<Y, 2>& y, const E& epilogue) const {
-    require(x.extent(1) == cols() && y.extent(1) == rows() && x.extent(0) == y.extent(0),
-            "operator of ", rows(), " rows and ", cols(), " columns: x is ", x, ", y is ", y,
-            "; wanted [n, ", cols(), "] and [n, ", rows(), "]");
-    require(x.extent(1) <= 1 || x.stride(1) == 1, "operator: rows of x have stride ", x.stride(1),
-            ", wanted 1");
-    weft::detail::check_epilogue(epilogue, y.extent(0), y.extent(1));
   }
 
  private:
@@ -119,7 +106,7 @@ class Int8Operator {
 
   template <class X, class Y, Epilogue<float, A> E>
   void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    weight_.check(x, y, epilogue);
+    detail::check_operator(weight_, x, y, epilogue);
     if (y.empty()) return;
     Arena::Frame frame(ctx.arena());
     const TokenCodes tokens = weight_.tokens(x.extent(0), ctx.arena());

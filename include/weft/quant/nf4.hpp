@@ -161,17 +161,20 @@ void dequantize(const Book16Blocks& x, std::span<float> to) {
   constexpr auto kOrder = NibbleOrder::high_first;
   const auto& values = values_of(x.book);
   const Table16<A> table(values);
-  // Whole registers where they lie within one block.
-  const Index whole = x.block % kWidth<float, A> == 0 ? x.size / kWidth<float, A> : 0;
-  for (Index r = 0; r < whole; ++r) {
-    const Index i = r * kWidth<float, A>;
-    const Vec<float, A> scale(x.absmax[static_cast<std::size_t>(i / x.block)]);
-    store<A>(to.data() + i, table(load_nibbles<kOrder, A>(x.bytes.data() + i / 2)) * scale);
-  }
-  for (Index i = whole * kWidth<float, A>; i < x.size; ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    to[at] = values[nibble(x.bytes.data(), at, kOrder)] *
-             x.absmax[static_cast<std::size_t>(i / x.block)];
+  // Registers start at even elements if blocks do.
+  const bool whole = x.block % kWidth<float, A> == 0;
+  for (Index begin = 0, b = 0; begin < x.size; begin += x.block, ++b) {
+    const float scale = x.absmax[static_cast<std::size_t>(b)];
+    const Index end = std::min(begin + x.block, x.size);
+    Index i = begin;
+    for (; whole && i + kWidth<float, A> <= end; i += kWidth<float, A>) {
+      const auto codes = load_nibbles<kOrder, A>(x.bytes.data() + i / 2);
+      store<A>(to.data() + i, table(codes) * Vec<float, A>(scale));
+    }
+    for (; i < end; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      to[at] = values[nibble(x.bytes.data(), at, kOrder)] * scale;
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
+#include <weft/core/bytes.hpp>
 #include <weft/core/check.hpp>
-#include <weft/quant/byte_lanes.hpp>
 
 #include <span>
 
@@ -53,10 +53,10 @@ template <NibbleOrder O, class A = DefaultArch>
 [[gnu::always_inline]] inline Vec<std::int32_t, A> load_nibbles(const std::uint8_t* p) noexcept {
 #if defined(__AVX2__)
   // Every byte twice, then shifted by 0 and 4 in turn.
-  if constexpr (detail::kAvx512<typename A::simd> || detail::kAvx2<typename A::simd>) {
+  if constexpr (weft::detail::kAvx512<typename A::simd> || weft::detail::kAvx2<typename A::simd>) {
     constexpr long long kShifts = O == NibbleOrder::low_first ? 4LL << 32 : 4LL;
     const __m128i twice = _mm_setr_epi8(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    if constexpr (detail::kAvx512<typename A::simd>) {
+    if constexpr (weft::detail::kAvx512<typename A::simd>) {
       const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
       const __m512i lanes = _mm512_cvtepu8_epi32(_mm_shuffle_epi8(bytes, twice));
       return _mm512_and_si512(_mm512_srlv_epi32(lanes, _mm512_set1_epi64(kShifts)),
@@ -94,7 +94,7 @@ class Table16 {
     }
   }
 
-  /// The lanes must be codes, 0 to 15.
+  /// The lowest 4 bits of a lane are its code.
   [[gnu::always_inline]] Float operator()(const Int& codes) const noexcept {
 #if defined(__AVX512F__)
     if constexpr (kWidth<float, A> == 16) return _mm512_permutexvar_ps(codes, parts_[0]);
@@ -111,14 +111,14 @@ class Table16 {
       alignas(64) std::int32_t at[kWidth<float, A>];
       alignas(64) float lanes[kWidth<float, A>];
       codes.store_aligned(at);
-      for (Index i = 0; i < kWidth<float, A>; ++i) lanes[i] = values_[at[i]];
+      for (Index i = 0; i < kWidth<float, A>; ++i) lanes[i] = values_[at[i] & 15];
       return Float::load_aligned(lanes);
     }
   }
 
  private:
   static constexpr bool kInRegisters =
-      detail::kAvx512<typename A::simd> || detail::kAvx2<typename A::simd>;
+      weft::detail::kAvx512<typename A::simd> || weft::detail::kAvx2<typename A::simd>;
   static constexpr Index kParts = 16 / kWidth<float, A>;
 
   struct None {};

@@ -22,7 +22,7 @@
 /// alpha = 0 makes all columns of weights alike, alpha = 1 all channels of activations. A channel
 /// that was 0 in calibration gets the least scale, 1e-5.
 ///
-/// `W8A8` is the quantizer that goes with it: scale = max(1e-5, max |x|) / 127, code = rint(x /
+/// `Int8Rows` is the quantizer that goes with it: scale = max(1e-5, max |x|) / 127, code = rint(x /
 /// scale), per token and per output channel, or with one scale for all. Time O(T K + R K).
 namespace weft::quant {
 
@@ -46,26 +46,26 @@ inline Tensor<double, 1> smoothquant_scales(View<const double, 1> activations,
 }
 
 /// Rows of int8 codes. scale has one entry per row, or one.
-struct W8A8 {
+struct Int8Rows {
   Tensor<std::int8_t, 2> codes;
   Tensor<double, 1> scale;
 
   double scale_of(Index row) const noexcept { return scale(scale.size() == 1 ? 0 : row); }
 };
 
-enum class W8A8Scale { row, tensor };
+enum class Int8Scale { row, tensor };
 
 /// Codes of tokens [T, K] or of weights [R, K]. Throws on numbers that are not finite.
-inline W8A8 w8a8_quantize(View<const double, 2> x, W8A8Scale per = W8A8Scale::row) {
+inline Int8Rows quantize_int8_rows(View<const double, 2> x, Int8Scale per = Int8Scale::row) {
   require_finite("x", x);
   const Index rows = x.extent(0), cols = x.extent(1);
-  Tensor<double, 1> most({per == W8A8Scale::row ? rows : Index{1}});
+  Tensor<double, 1> most({per == Int8Scale::row ? rows : Index{1}});
   for (Index r = 0; r < rows; ++r)
     for (Index c = 0; c < cols; ++c) {
-      double& m = most(per == W8A8Scale::row ? r : 0);
+      double& m = most(per == Int8Scale::row ? r : 0);
       m = std::max(m, std::abs(x(r, c)));
     }
-  W8A8 out{Tensor<std::int8_t, 2>({rows, cols}), std::move(most)};
+  Int8Rows out{Tensor<std::int8_t, 2>({rows, cols}), std::move(most)};
   for (double& s : out.scale.span()) s = std::max(s, 1e-5) / 127;
   for (Index r = 0; r < rows; ++r)
     for (Index c = 0; c < cols; ++c)
@@ -75,8 +75,9 @@ inline W8A8 w8a8_quantize(View<const double, 2> x, W8A8Scale per = W8A8Scale::ro
 
 /// y[t, r] = scale scale' sum_k x[t, k] w[r, k]: what integer kernels compute, here to simulate.
 template <class A = DefaultArch>
-Tensor<double, 2> w8a8_product(const W8A8& x, const W8A8& w, const Context& ctx = Context{}) {
-  require(x.codes.extent(1) == w.codes.extent(1), "w8a8_product: x is ", x.codes.view(),
+Tensor<double, 2> int8_rows_product(const Int8Rows& x, const Int8Rows& w,
+                                    const Context& ctx = Context{}) {
+  require(x.codes.extent(1) == w.codes.extent(1), "int8_rows_product: x is ", x.codes.view(),
           ", the weight is ", w.codes.view());
   const Tensor<double, 2> left = doubles(x.codes.view()), right = doubles(w.codes.view());
   Tensor<double, 2> y({left.extent(0), right.extent(0)});

@@ -68,7 +68,7 @@ class DirectAttention {
            partial,
            nullptr,
            0,
-           false,
+           Pass::weigh,
            nullptr};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
     std::fill_n(w.logits, count * kLd, T(0));
@@ -80,16 +80,15 @@ class DirectAttention {
       w.statistic_size = normalizer_.statistic().size();
       w.statistics = arena.take<T>(count * w.statistic_size);
     }
-    const KvProducts<T>* products = p_.kv.products;
-    if (products != nullptr) {
-      w.scratch = arena.take<T>(products->scratch_size(p_.kv.source, count));
-      products->begin(p_.kv.source, w.q, key_ld_, count, w.scratch);
+    if (p_.kv.products != nullptr) {
+      w.scratch = arena.take<T>(p_.kv.products->scratch_size(p_.kv.source, count));
+      p_.kv.products->begin(p_.kv.source, w.q, key_ld_, count, w.scratch);
     }
-    const Index step = products != nullptr ? kKvTile : kDirectBlock;
-    for (int passes = kPasses<Z>; passes > 0; --passes) {
-      w.collecting = passes == 2;
-      begin_pass(w);
-      for (Index j0 = begin; j0 < end; j0 += step) block(w, j0, std::min(step, end - j0), end);
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(w, Pass::collect, begin, end);
+      add_kept_values(w);
+    } else {
+      for_each_pass<Z>(false, [&](Pass pass) { walk_keys(w, pass, begin, end); });
     }
   }
 
@@ -107,11 +106,13 @@ class DirectAttention {
     T* partial;
     T* statistics;
     Index statistic_size;  ///< per row
-    bool collecting;       ///< the statistics: first of two passes
-    T* scratch;            ///< of the products of a source
+    Pass pass;
+    T* scratch;  ///< of the products of a source
   };
 
-  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+  static bool collecting(const Work& w) noexcept {
+    return TwoPassNormalizer<Z> && w.pass == Pass::collect;
+  }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
     RowState<T> row = partial_row(w.partial, w.rows.rows(), r, value_ld_);
@@ -119,9 +120,22 @@ class DirectAttention {
     return row;
   }
 
-  void begin_pass(const Work& w) const noexcept {
+  void walk_keys(Work& w, Pass pass, Index begin, Index end) const noexcept {
+    w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+    const Index step = p_.kv.products != nullptr ? kKvTile : kDirectBlock;
+    for (Index j0 = begin; j0 < end; j0 += step) block(w, j0, std::min(step, end - j0), end);
+  }
+
+  void add_kept_values(const Work& w) const noexcept {
+    const auto value = [&](Index key) {
+      return p_.kv
+          .value_rows(p_.kv.source, w.rows.batch, w.rows.kv_head, key, 1, false, w.value_buffer)
+          .at;
+    };
+    for (Index r = 0; r < w.rows.rows(); ++r)
+      take_kept<T, A>(policies_, normalizer_, w.rows.row(r), state(w, r), value_ld_, value);
   }
 
   void load_query(const Row& row, T* to) const noexcept {
@@ -173,7 +187,7 @@ class DirectAttention {
   /// The row pass over the logits of a block.
   void weigh(const Work& w, bool masked, Index j0, Index n) const noexcept {
     weigh_rows<T, A>(
-        policies_, normalizer_, w.rows.rows(), masked, collecting(w), j0, 0, n, w.logits, value_ld_,
+        policies_, normalizer_, w.rows.rows(), masked, w.pass, j0, 0, n, w.logits, value_ld_,
         [&](Index r) { return w.rows.row(r); }, [&](Index r) { return state(w, r); },
         [&](Index r) { return w.logits + r * kLd; });
   }
