@@ -302,7 +302,7 @@ TEST_CASE("groups of GPTQ of different sizes, and layers that are refused", "[qu
   CHECK(contains(why(), "g_idx[0] is 3"));
   w.g_idx(0) = 2;
   w.bits = 8;
-  CHECK(contains(why(), "DenseOperator"));
+  CHECK(contains(why(), "eight_bit_operator"));
   w.bits = 4;
   w.zeros = Tensor<std::int32_t, 2>({2, N});
   CHECK(contains(why(), "zeros [2, 32]"));

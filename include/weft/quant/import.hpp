@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/quant/eight_bit_operator.hpp>
 #include <weft/quant/float8_operator.hpp>
 #include <weft/quant/four_bit_operator.hpp>
 #include <weft/quant/ggml_blocks.hpp>
@@ -21,24 +22,23 @@
 ///   bitsandbytes NF4, FP4           FourBitWeight     absmax rounded to fp16
 ///   LLM-FP4 E3M0, E2M1, E1M2        FourBitWeight     2^-bias rounded to fp16
 ///   GPTQ, 2 to 4 bits               FourBitOperator   rounded to fp16, as most files have them
+///   GPTQ, 8 bits                    EightBitOperator  exact
+///   ggml Q8_0                       EightBitWeight    exact
 ///   8-bit floats                    Float8Weight      exact
 ///
 ///   auto w = four_bit_weight(blocks_in<Q4_K>(bytes), rows, cols);
 ///   FourBitOperator<> op(std::move(w), bias);
 ///   FourBitOperator<> other = four_bit_operator(unpack_gptq(tensors), bias, Inputs::int8);
 ///
-/// Results of gptq() and awq_quantize() are matrices of codes already: FourBitWeight takes their
-/// quantized_matrix(...), and four_bit_operator the checkpoint_matrix(...) of a gptq() that has
-/// permuted its groups.
+/// Results of gptq() and awq_quantize() are matrices of codes already: FourBitWeight and, of more
+/// than 4 bits, EightBitWeight take their quantized_matrix(...), and the operators of GPTQ layers
+/// the checkpoint_matrix(...) of a gptq() that has permuted its groups. Int8Operator, with one
+/// scale per output, is for weights that are quantized here.
 ///
 /// Rounding to fp16 changes a scale by up to 2^-11 of it. Where the table is one of floats, a power
 /// of two moves from the scales to the table so that the largest scale of the weight lies in
 /// [2^14, 2^15); others keep that accuracy down to 2^-28 of it, and powers of two are exact down to
 /// 2^-38.
-///
-/// Formats of 8-bit integers with a scale per group (Q8_0, GPTQ of 8 bits) have no operator of
-/// their own: decode them (decode_blocks, dequantize) for a DenseOperator, which is exact, or an
-/// Int8Operator, which rounds them to one scale per output.
 namespace weft::quant {
 
 namespace detail {
@@ -150,16 +150,21 @@ struct FourBitBlock<Mxfp4> {
   }
 };
 
+template <GgmlBlock B>
+void check_rows(std::span<const B> blocks, Index rows, Index cols) {
+  require(cols % B::kValues == 0, "a weight of ggml: ", cols,
+          " inputs are no whole number of blocks of ", B::kValues);
+  require(static_cast<Index>(blocks.size()) == rows * (cols / B::kValues),
+          "a weight of ggml: ", blocks.size(), " blocks of ", B::kValues, " for [", rows, ", ",
+          cols, "]");
+}
+
 /// Parts of rows of blocks, one after the other.
 template <GgmlBlock B>
 FourBitParts parts_of(std::span<const B> blocks, Index rows, Index cols) {
   using Format = FourBitBlock<B>;
   constexpr Index kValues = B::kValues, kGroups = kValues / Format::kGroup;
-  require(cols % kValues == 0, "four_bit_weight: ", cols,
-          " inputs are no whole number of blocks of ", kValues);
-  require(static_cast<Index>(blocks.size()) == rows * (cols / kValues),
-          "four_bit_weight: ", blocks.size(), " blocks of ", kValues, " for a weight [", rows, ", ",
-          cols, "]");
+  check_rows(blocks, rows, cols);
   FourBitParts parts(rows, cols, Format::kGroup, Format::kHasOffset);
   Index i = 0;
   for (const B& block : blocks) {
@@ -280,45 +285,77 @@ inline Index common_group(const Tensor<std::int32_t, 1>& group_of,
   return group == 0 ? order.extent(0) : group;
 }
 
-inline void check_four_bits(const GptqMatrix& w) {
+inline void check_gptq(const GptqMatrix& w) {
   const Index K = w.codes.extent(0), N = w.codes.extent(1), groups = w.scales.extent(0);
-  require(w.bits <= 4, "four_bit_operator: a GPTQ matrix of ", w.bits,
-          " bits; dequantize it for a DenseOperator or an Int8Operator");
   require(w.scales.extent(1) == N && w.zeros.shape() == w.scales.shape() && w.g_idx.extent(0) == K,
-          "four_bit_operator: codes are ", w.codes.view(), ", scales ", w.scales.view(), ", zeros ",
+          "GPTQ layer: codes are ", w.codes.view(), ", scales ", w.scales.view(), ", zeros ",
           w.zeros.view(), ", g_idx has ", w.g_idx.extent(0), " entries");
   for (Index k = 0; k < K; ++k)
-    require(w.g_idx(k) >= 0 && w.g_idx(k) < groups, "four_bit_operator: g_idx[", k, "] is ",
-            w.g_idx(k), ", there are ", groups, " groups");
+    require(w.g_idx(k) >= 0 && w.g_idx(k) < groups, "GPTQ layer: g_idx[", k, "] is ", w.g_idx(k),
+            ", there are ", groups, " groups");
 }
+
+/// A GPTQ layer as [out, in] with columns sorted by group, stably; order is empty if they were.
+struct SortedGptq {
+  QuantizedMatrix<std::uint8_t> matrix;
+  Tensor<std::int32_t, 1> order;
+
+  explicit SortedGptq(const GptqMatrix& w) {
+    check_gptq(w);
+    const Index K = w.codes.extent(0), N = w.codes.extent(1);
+    order = sorted_by_group(w.g_idx);
+    const Index group = std::max<Index>(common_group(w.g_idx, order), 1);
+    const Index groups = ceil_div(K, group);
+    matrix = {Tensor<std::uint8_t, 2>({N, K}), Tensor<float, 2>({N, groups}),
+              Tensor<std::int32_t, 2>({N, groups}), Block::group(group), unsigned_codes(w.bits)};
+    for (Index n = 0; n < N; ++n) {
+      for (Index k = 0; k < K; ++k) matrix.codes(n, k) = w.codes(order(k), n);
+      for (Index g = 0; g < groups; ++g) {
+        const Index from = w.g_idx(order(g * group));
+        matrix.scale(n, g) = w.scales(from, n);
+        matrix.zero(n, g) = w.zeros(from, n);
+      }
+    }
+    if (std::ranges::is_sorted(order.span())) order = {};
+  }
+};
 
 }  // namespace detail
 
 /// A GPTQ layer of 2 to 4 bits. Where g_idx is not ascending (activation order), columns are sorted
-/// by group, and the operator permutes its inputs alike. Throws for 8 bits, where shapes do not
+/// by group, and the operator permutes its inputs alike. Throws for more bits, where shapes do not
 /// fit, and as FourBitOperator does.
 template <class A = DefaultArch>
 FourBitOperator<A> four_bit_operator(const GptqMatrix& w, View<const float, 1> bias = {},
                                      Inputs inputs = Inputs::exact) {
-  detail::check_four_bits(w);
-  const Index K = w.codes.extent(0), N = w.codes.extent(1);
-  const Tensor<std::int32_t, 1> order = detail::sorted_by_group(w.g_idx);
-  const Index group = std::max<Index>(detail::common_group(w.g_idx, order), 1);
-  const Index groups = ceil_div(K, group);
-  QuantizedMatrix<std::uint8_t> q{Tensor<std::uint8_t, 2>({N, K}), Tensor<float, 2>({N, groups}),
-                                  Tensor<std::int32_t, 2>({N, groups}), Block::group(group),
-                                  unsigned_codes(w.bits)};
-  for (Index n = 0; n < N; ++n) {
-    for (Index k = 0; k < K; ++k) q.codes(n, k) = w.codes(order(k), n);
-    for (Index g = 0; g < groups; ++g) {
-      const Index from = w.g_idx(order(g * group));
-      q.scale(n, g) = w.scales(from, n);
-      q.zero(n, g) = w.zeros(from, n);
-    }
+  require(w.bits <= 4, "four_bit_operator: a GPTQ layer of ", w.bits,
+          " bits is one for eight_bit_operator");
+  const detail::SortedGptq sorted(w);
+  return FourBitOperator<A>(FourBitWeight<A>(sorted.matrix), bias, inputs, sorted.order);
+}
+
+/// The same of up to 8 bits, a byte per weight.
+template <class A = DefaultArch>
+EightBitOperator<A> eight_bit_operator(const GptqMatrix& w, View<const float, 1> bias = {}) {
+  const detail::SortedGptq sorted(w);
+  return EightBitOperator<A>(EightBitWeight<A>(sorted.matrix), bias, sorted.order);
+}
+
+/// Blocks of Q8_0, those of a row one after the other. Throws where they are not as many as the
+/// shape asks for, or a row is no whole number of them.
+template <class A = DefaultArch>
+EightBitWeight<A> eight_bit_weight(std::span<const Q8_0> blocks, Index rows, Index cols) {
+  detail::check_rows(blocks, rows, cols);
+  QuantizedMatrix<std::int8_t> q{Tensor<std::int8_t, 2>({rows, cols}),
+                                 Tensor<float, 2>({rows, cols / Q8_0::kValues}),
+                                 {},
+                                 Block::group(Q8_0::kValues),
+                                 full_signed_codes(8)};
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    std::ranges::copy(blocks[i].qs, q.codes.data() + i * Q8_0::kValues);
+    q.scale.data()[i] = static_cast<float>(blocks[i].d);
   }
-  const bool sorted = std::ranges::is_sorted(order.span());
-  return FourBitOperator<A>(FourBitWeight<A>(q), bias, inputs,
-                            sorted ? View<const std::int32_t, 1>{} : order.view());
+  return EightBitWeight<A>(q);
 }
 
 /// 8-bit floats of a checkpoint: codes [out, in], scale [out] or [1], which multiplies. Throws
