@@ -9,8 +9,9 @@
 #include <weft/quant/nf4.hpp>
 #include <weft/quant/real_bias_format.hpp>
 
+#include <algorithm>
 #include <numeric>
-#include <vector>
+#include <span>
 
 /// Weights [out, in] of other programs' formats as the operators keep them. Codes are moved, never
 /// decoded and rounded again; only scales may be rounded, to fp16:
@@ -21,7 +22,7 @@
 ///   MXFP4, of ggml or mx.hpp        FourBitWeight     exact
 ///   bitsandbytes NF4, FP4           FourBitWeight     absmax rounded to fp16
 ///   LLM-FP4 E3M0, E2M1, E1M2        FourBitWeight     2^-bias rounded to fp16
-///   GPTQ, 2 to 4 bits               FourBitOperator   rounded to fp16, as most files have them
+///   GPTQ, 2 to 4 bits               FourBitOperator   rounded to fp16, as are offsets
 ///   GPTQ, 8 bits                    EightBitOperator  exact
 ///   ggml Q8_0                       EightBitWeight    exact
 ///   8-bit floats                    Float8Weight      exact
@@ -29,6 +30,8 @@
 ///   auto w = four_bit_weight(blocks_in<Q4_K>(bytes), rows, cols);
 ///   FourBitOperator<> op(std::move(w), bias);
 ///   FourBitOperator<> other = four_bit_operator(unpack_gptq(tensors), bias, Inputs::int8);
+///
+/// Those of integers run with Inputs::int8 too: Q4_0, Q4_1, Q4_K, TQ2_0, E1M2 and GPTQ.
 ///
 /// Results of gptq() and awq_quantize() are matrices of codes already: FourBitWeight and, of more
 /// than 4 bits, EightBitWeight take their quantized_matrix(...), and the operators of GPTQ layers
