@@ -6,6 +6,8 @@
     compare.py --ort bench/peers/ort.mjs            ONNX Runtime as one more rival
     compare.py --pair softmax/causal/forward/f32/B=1/H=8/N=4096/D=64/threads=1 \\
                       softmax/full/forward/f32/B=1/H=8/N=4096/D=64/threads=1
+    compare.py --crossover                          from which length on mixers beat softmax
+    compare.py --per-token                          time per token against the length
     compare.py --markdown                           the table as Markdown
 
 A row's rivals are the rows of the same name under peer/<library>/ (build with
@@ -13,6 +15,10 @@ A row's rivals are the rows of the same name under peer/<library>/ (build with
 then its rivals, each in a process of its own; rounds follow each other, A B A B ..., so that what
 changes slowly on the machine changes for all. A ratio is the rival's median time over the row's
 (above 1: the row is faster); behind it, the least and greatest ratio within one round.
+
+--crossover and --per-token print the counters of the rows of these names, each row the median of the
+rounds; --filter chooses among them. Ratios there are times over those of softmax attention of the
+same heads and channels.
 
 Needs nothing but Python's standard library.
 """
@@ -162,8 +168,34 @@ def lines_of(row, samples):
 HEADER = ["row", "speed", "of peak", "against", "its speed", "ratio", "min-max"]
 
 
+def lengths_table(bench, question, prefix, pattern, rounds):
+    """The counters `prefix`N of the rows question/..., and what they come to."""
+    total = {"crossover": "crossover", "per_token": "spread"}[question]
+    rows = {}
+    for name in bench.names():
+        if name.startswith(question + "/") and re.search(pattern, name):
+            print(f"measuring {name}", file=sys.stderr)
+            rows[name] = [bench.measure(name) for _ in range(rounds)]
+    counters = {key for samples in rows.values() for sample in samples for key in sample}
+    lengths = sorted(int(key.removeprefix(prefix)) for key in counters if key.startswith(prefix))
+    yield ["row", total, *map(str, lengths)]
+    for name, samples in rows.items():
+        value = median(samples, total)
+        cells = [median(samples, f"{prefix}{length}") for length in lengths]
+        label = name.removeprefix(question + "/").removesuffix("/iterations:1")
+        measured = [length for length, cell in zip(lengths, cells) if cell is not None]
+        yield [label, total_text(question, value, measured),
+               *("" if cell is None else f"{cell:.3g}" for cell in cells)]
+
+
+def total_text(question, value, lengths):
+    if value is None:
+        return f"> {max(lengths)}"
+    return f"{value:.0f}" if question == "crossover" else f"{value:.2f}"
+
+
 def print_plain(lines):
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
@@ -172,7 +204,7 @@ def print_markdown(lines):
     for number, line in enumerate(lines):
         print("| " + " | ".join(line) + " |")
         if number == 0:
-            print("|" + " --- |" * len(HEADER))
+            print("|" + " --- |" * len(line))
 
 
 def arguments():
@@ -187,6 +219,8 @@ def arguments():
         help="one more comparison; without --filter, instead of the rows that have rivals")
     add("--rounds", type=int, default=5, help="measurements of each row (default: %(default)s)")
     add("--seconds", type=float, default=0.1, help="least length of one (default: %(default)s)")
+    add("--crossover", action="store_true", help="print the rows crossover/...")
+    add("--per-token", action="store_true", help="print the rows per_token/...")
     add("--markdown", action="store_true", help="print a Markdown table")
     return parser.parse_args()
 
@@ -194,6 +228,13 @@ def arguments():
 def main():
     options = arguments()
     bench = Bench(options.bench, options.seconds)
+    show = print_markdown if options.markdown else print_plain
+    questions = {"crossover": "of_softmax_", "per_token": "ns_"}
+    asked = {name: prefix for name, prefix in questions.items() if getattr(options, name)}
+    for name, prefix in asked.items():
+        show(list(lengths_table(bench, name, prefix, options.filter, options.rounds)))
+    if asked:
+        return
     ort = Ort(options.ort) if options.ort else None
     pairs = [tuple(pair) for pair in options.pair]
     if options.filter or not pairs:
@@ -207,7 +248,7 @@ def main():
         samples = measure_group(row, rivals, lambda name: source_of(name, bench, ort),
                                 options.rounds)
         lines += lines_of(row, samples)
-    (print_markdown if options.markdown else print_plain)(lines)
+    show(lines)
 
 
 if __name__ == "__main__":

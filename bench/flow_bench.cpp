@@ -7,7 +7,8 @@ namespace {
 using namespace weft;
 
 const bench::Rows rows([] {
-  bench::add_linear({"flow/flow_attention"}, FlowAttention{Order::bidirectional});
+  bench::add_linear({.name = "flow/flow_attention", .stands_for = bench::StandsFor::full},
+                    FlowAttention{Order::bidirectional});
   bench::add_linear({"flow/flow_attention_causal"}, FlowAttention{Order::causal});
 });
 

@@ -2,6 +2,7 @@
 /// that grows more slowly than with the square of the length. Softmax attention of the same shape
 /// is softmax/full/forward/f32/B=1/H=8/N=.../D=64.
 #include "support/inputs.hpp"
+#include "support/lengths.hpp"
 #include "support/row.hpp"
 #include <weft/attention/kernelized/combiner.hpp>
 #include <weft/attention/kernelized/fit.hpp>
@@ -74,6 +75,20 @@ void add_relative(Index N, Index m, weft::RelativeMethod method, const char* nam
   });
 }
 
+/// Adds the row, a call of which is make(N, context); and at one of its lengths the row that asks
+/// from which length on the mixer is faster than softmax attention. Lengths are squares, which all
+/// mixers here can take.
+template <class Make>
+void add_with_crossover(const bench::Row& row, const std::string& variant, Index N, Make make) {
+  row.add([=](const Context& context) { return make(N, context); });
+  if (N != 1024) return;
+  bench::add_crossover("kernelized/" + variant, {kHeads, kDim, kDim, false},
+                       [=](Index length, const Context& context) {
+                         return bench::shared_call(make(length, context));
+                       },
+                       {64, 256, 1024, 4096});
+}
+
 /// Operations of attention of `queries` to `keys` tokens.
 double attention_flops(Index queries, Index keys) {
   return 4.0 * kHeads * kDim * static_cast<double>(queries) * static_cast<double>(keys);
@@ -90,44 +105,52 @@ void add_softmax(Index N) {
 }
 
 void add_projections(Index N, Index R) {
-  kernelized_row("linformer", {{"N", N}, {"D", kDim}, {"R", R}},
-                 attention_flops(R, N) + attention_flops(N, R))
-      .add([=](const Context& context) {
-        return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
-                e = uniform<float>({kHeads, R, N}, 5)]() mutable {
-          const auto table = std::as_const(e).view();
-          forward(weft::Linformer<float>{table, table}, q, k, v, out, context);
-        };
-      });
-  kernelized_row("luna", {{"N", N}, {"D", kDim}, {"m", R}},
-                 attention_flops(R, N) + attention_flops(N, R))
-      .add([=](const Context& context) {
-        return [&context, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
-                latents = tokens(R, 5), packed = tokens(R, 6)]() mutable {
-          forward(weft::Luna{}, latents, q, k, v, packed, out, context);
-        };
-      });
+  const double flops = attention_flops(R, N) + attention_flops(N, R);
+  add_with_crossover(kernelized_row("linformer", {{"N", N}, {"D", kDim}, {"R", R}}, flops),
+                     "linformer", N, [R](Index n, const Context& context) {
+                       return
+                           [&context, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+                            out = tokens(n, 4), e = uniform<float>({kHeads, R, n}, 5)]() mutable {
+                             const auto table = std::as_const(e).view();
+                             forward(weft::Linformer<float>{table, table}, q, k, v, out, context);
+                           };
+                     });
+  add_with_crossover(kernelized_row("luna", {{"N", N}, {"D", kDim}, {"m", R}}, flops), "luna", N,
+                     [R](Index n, const Context& context) {
+                       return [&context, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+                               out = tokens(n, 4), latents = tokens(R, 5),
+                               packed = tokens(R, 6)]() mutable {
+                         forward(weft::Luna{}, latents, q, k, v, packed, out, context);
+                       };
+                     });
 }
 
-/// Six iterations are 24 products of m x m, twenty of Newton's 40.
-void add_landmarks(Index side, Index r) {
-  const Index N = side * side, m = N / (r * r);
+Index side_of(Index square) {
+  return static_cast<Index>(std::lround(std::sqrt(static_cast<double>(square))));
+}
+
+/// 64 landmarks, the means of as many stretches or square patches of the tokens. Six iterations are
+/// 24 products of m x m, twenty of Newton's 40.
+void add_landmarks(Index side) {
+  const Index N = side * side, m = 64;
   const double cube = 2.0 * kHeads * static_cast<double>(m * m * m);
-  kernelized_row("nystromformer", {{"N", N}, {"D", kDim}, {"m", m}},
-                 2 * attention_flops(N, m) + 24 * cube)
-      .add([=](const Context& context) {
-        return [&context, m, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3),
-                out = tokens(N, 4)]() mutable {
-          forward(weft::Nystromformer<float>{m}, q, k, v, out, context);
-        };
-      });
-  kernelized_row(
-      "soft", {{"N", N}, {"D", kDim}, {"n", m}},
-      2 * attention_flops(N, m) + 2.0 * kHeads * static_cast<double>(N * kDim * kDim) + 40 * cube)
-      .add([=](const Context& context) {
-        return [&context, side, q = tokens(N, 1), v = tokens(N, 3), out = tokens(N, 4),
-                landmark = uniform<float>({kDim, kDim, r, r}, 5)]() mutable {
-          forward(weft::Soft<float>{side, side, std::as_const(landmark).view()}, q, v, out,
+  add_with_crossover(kernelized_row("nystromformer", {{"N", N}, {"D", kDim}, {"m", m}},
+                                    2 * attention_flops(N, m) + 24 * cube),
+                     "nystromformer", N, [m](Index n, const Context& context) {
+                       return [&context, m, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+                               out = tokens(n, 4)]() mutable {
+                         forward(weft::Nystromformer<float>{m}, q, k, v, out, context);
+                       };
+                     });
+  add_with_crossover(
+      kernelized_row("soft", {{"N", N}, {"D", kDim}, {"n", m}},
+                     2 * attention_flops(N, m) +
+                         2.0 * kHeads * static_cast<double>(N * kDim * kDim) + 40 * cube),
+      "soft", N, [](Index n, const Context& context) {
+        const Index width = side_of(n), patch = width / 8;
+        return [&context, width, q = tokens(n, 1), v = tokens(n, 3), out = tokens(n, 4),
+                landmark = uniform<float>({kDim, kDim, patch, patch}, 5)]() mutable {
+          forward(weft::Soft<float>{width, width, std::as_const(landmark).view()}, q, v, out,
                   context);
         };
       });
@@ -148,14 +171,16 @@ void add_channels(Index N) {
 
 void add_informer(Index N) {
   const Index u = weft::prob_sparse_count(N);
-  kernelized_row("informer_probsparse", {{"N", N}, {"D", kDim}, {"u", u}},
-                 attention_flops(N, u) / 2 + attention_flops(u, N))
-      .add([=](const Context& context) {
+  add_with_crossover(
+      kernelized_row("informer_probsparse", {{"N", N}, {"D", kDim}, {"u", u}},
+                     attention_flops(N, u) / 2 + attention_flops(u, N)),
+      "informer_probsparse", N, [](Index n, const Context& context) {
         weft::Philox random(1);
+        const Index few = weft::prob_sparse_count(n);
         return
-            [&context, u, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3), out = tokens(N, 4),
-             samples = weft::prob_sparse_samples(random, N, N, u)]() mutable {
-              forward(weft::ProbSparse{std::as_const(samples).view(), u}, q, k, v, out, context);
+            [&context, few, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+             out = tokens(n, 4), samples = weft::prob_sparse_samples(random, n, n, few)]() mutable {
+              forward(weft::ProbSparse{std::as_const(samples).view(), few}, q, k, v, out, context);
             };
       });
   constexpr Index C = kHeads * kDim;
@@ -186,25 +211,32 @@ void add_synthesizer(Index N) {
       });
 }
 
-template <class Mixer>
-void add_combiner(Index N, const char* form, const Mixer& mixer, double pairs) {
+/// `mixer(side)` is the one for side^2 tokens.
+template <class MakeMixer>
+void add_combiner(Index N, const char* form, MakeMixer mixer, double pairs) {
   bench::Row row =
       kernelized_row("combiner", {{"N", N}, {"D", kDim}}, attention_flops(1, 1) * pairs);
   row.name += std::string("/") + form;
-  row.add([N, mixer](const Context& context) {
-    return [&context, mixer, q = tokens(N, 1), k = tokens(N, 2), v = tokens(N, 3),
-            out = tokens(N, 4)]() mutable { forward(mixer, q, k, v, out, context); };
-  });
+  add_with_crossover(
+      row, std::string("combiner_") + form, N, [mixer](Index n, const Context& context) {
+        return [&context, own = mixer(side_of(n)), q = tokens(n, 1), k = tokens(n, 2),
+                v = tokens(n, 3),
+                out = tokens(n, 4)]() mutable { forward(own, q, k, v, out, context); };
+      });
 }
 
 /// Pairs: of a token and what it attends to, and of a span and its tokens.
 void add_spans(Index side) {
   const Index N = side * side;
   const double n = static_cast<double>(N), w = static_cast<double>(side);
-  add_combiner(N, "fixed", weft::CombinerFixed{side}, n * w + n);
-  add_combiner(N, "log_sparse", weft::CombinerLogSparse{}, 1.5 * n * std::log2(n));
-  add_combiner(N, "axial", weft::CombinerAxial<float>{side}, 2 * n * w);
-  add_combiner(N, "mixture", weft::CombinerMixture{side}, 5 * n * w);
+  add_combiner(
+      N, "fixed", [](Index s) { return weft::CombinerFixed{s}; }, n * w + n);
+  add_combiner(
+      N, "log_sparse", [](Index) { return weft::CombinerLogSparse{}; }, 1.5 * n * std::log2(n));
+  add_combiner(
+      N, "axial", [](Index s) { return weft::CombinerAxial<float>{s}; }, 2 * n * w);
+  add_combiner(
+      N, "mixture", [](Index s) { return weft::CombinerMixture{s}; }, 5 * n * w);
 }
 
 void add_fit(Index groups, Index n, Index m) {
@@ -235,7 +267,7 @@ const bench::Rows rows([] {
     add_channels(N);
     add_informer(N);
   }
-  for (const Index side : {32, 64}) add_landmarks(side, side / 8);
+  for (const Index side : {32, 64}) add_landmarks(side);
   add_synthesizer(1024);
   for (const Index side : {32, 64}) add_spans(side);
   add_fit(16, 256, 64);

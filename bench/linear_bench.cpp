@@ -28,7 +28,7 @@ void add_learned(const char* name, Index features) {
   const LinearCase c{name};
   bench::add_linear(
       c,
-      [=] {
+      [=](const LinearCase&) {
         const auto w = bench::uniform<float>({c.heads, features, c.key_dim}, 4);
         return FeatureWeights<float>(w.view(), {}, 0.125);
       },
@@ -43,10 +43,10 @@ LinearCase narrow(const char* name) { return {.name = name, .key_dim = 16}; }
 void add_norm_attention() {
   const LinearCase c{"linear/transnormer"};
   bench::add_linear(
-      c, [] { return 0; },
+      c, [](const LinearCase&) { return 0; },
       [c](auto& in, int, const Context& context) {
         const NormAttention mixer{LinearAttention{EluPlusOne{}}, SimpleRmsNorm<float>{}};
-        const View<float, 3> tokens(in.out.data(), {1, c.length, c.heads * c.value_dim});
+        const View<float, 3> tokens(in.out.data(), {1, in.out.extent(2), c.heads * c.value_dim});
         forward(mixer, in.q, in.k, in.v, heads_of_tokens(tokens, c.heads), context);
       });
 }
@@ -54,7 +54,7 @@ void add_norm_attention() {
 const bench::Rows rows([] {
   bench::add_linear({"linear/linear_transformer"}, divided(EluPlusOne{}));
   bench::add_linear({"linear/cosformer"},
-                    LinearAttention{CosineFeatures{1024}, NoDecay{}, Additive{}, AtLeastEpsilon{}});
+                    LinearAttention{CosineFeatures{4096}, NoDecay{}, Additive{}, AtLeastEpsilon{}});
   add_learned<Hedgehog>("linear/hedgehog", 32);
   add_learned<T2R>("linear/t2r", 64);
   bench::add_linear(narrow("linear/taylor"), divided(Taylor{}, 1e-12));
@@ -63,7 +63,7 @@ const bench::Rows rows([] {
   {
     const LinearCase c = narrow("linear/rebased");
     bench::add_linear(
-        c, [=] { return bench::uniform<float>({c.key_dim}, 4); },
+        c, [=](const LinearCase&) { return bench::uniform<float>({c.key_dim}, 4); },
         [](auto& in, const auto& affine, const Context& context) {
           forward(divided(ReBased<>{affine, affine}), in.q, in.k, in.v, in.out, context);
         });
@@ -72,7 +72,7 @@ const bench::Rows rows([] {
   bench::add_linear({"linear/diag_attention"},
                     Softmax{And{BlockDiagonal{64}, Causal{Align::bottom_right}}, NoScore{},
                             ReluWeights<1>{Count::one}});
-  const LinearCase same{"softmax/causal"};
+  const LinearCase same{.name = "softmax/causal", .stands_for = bench::StandsFor::nothing};
   bench::add_linear(same, Softmax{Causal{Align::bottom_right}});
 });
 

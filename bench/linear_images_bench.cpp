@@ -12,11 +12,13 @@ using bench::Index;
 using bench::LinearCase;
 using namespace weft;
 
-constexpr Index kHeads = 16, kRows = 32, kChannels = kHeads * 64;
+constexpr Index kHeads = 16, kColumns = 32, kChannels = kHeads * 64;
 
 /// What the mixers of maps [1, rows, columns, C] learn.
 struct Learned {
-  Tensor<float, 2> position = bench::uniform<float>({kRows * kRows, kChannels}, 4);
+  explicit Learned(Index tokens) : position(bench::uniform<float>({tokens, kChannels}, 4)) {}
+
+  Tensor<float, 2> position;
   Tensor<float, 1> scale = bench::uniform<float>({kChannels}, 5);
   DepthwiseConv<float> conv = shared_by_heads<float>(
       bench::uniform<float>({kChannels / kHeads, 5, 5}, 6).view(), {}, kHeads);
@@ -25,10 +27,11 @@ struct Learned {
 template <class MakeMixer>
 void add_map(const char* name, MakeMixer mixer) {
   bench::add_linear(
-      LinearCase{name}, [] { return Learned{}; },
+      LinearCase{.name = name, .stands_for = bench::StandsFor::full},
+      [](const LinearCase& c) { return Learned(c.length); },
       [mixer](auto& in, const Learned& learned, const Context& context) {
         const auto map = [](auto& x) {
-          return View<float, 4>(x.data(), {1, kRows, kRows, kChannels});
+          return View<float, 4>(x.data(), {1, x.extent(2) / kColumns, kColumns, kChannels});
         };
         forward(mixer(learned), map(in.q), map(in.k), map(in.v), map(in.out), context);
       });
@@ -41,9 +44,11 @@ const bench::Rows rows([] {
   add_map("linear/flatten_focused", [](const Learned& l) {
     return FocusedAttention<float>{kHeads, l.position, l.scale, &l.conv};
   });
-  bench::add_linear({"linear/inline_attention"}, InLine{Identity{}});
+  bench::add_linear({.name = "linear/inline_attention", .stands_for = bench::StandsFor::full},
+                    InLine{Identity{}});
   bench::add_linear(
-      LinearCase{"linear/essa"}, [] { return 0; },
+      LinearCase{.name = "linear/essa", .stands_for = bench::StandsFor::full},
+      [](const LinearCase&) { return 0; },
       [](auto& in, int, const Context& context) {
         const auto batch = [](auto& x) { return x.view().select(0, 0); };
         forward(SpectralAttention{}, batch(in.q), batch(in.k), batch(in.v), batch(in.out), context);

@@ -16,20 +16,28 @@ using namespace weft;
 constexpr Index kFeatures = 256, kBits = 16, kAnchors = 25;
 
 void add_performer(Index length, Index heads) {
-  const LinearCase c{.name = "kernelized/performer", .length = length, .heads = heads};
+  const LinearCase c{.name = "kernelized/performer",
+                     .length = length,
+                     .heads = heads,
+                     .stands_for = bench::StandsFor::full};
   bench::add_linear(
       c,
-      [=] { return favor_weights<float>(orthogonal_projection(kFeatures, c.key_dim, 1).view()); },
+      [=](const LinearCase&) {
+        return favor_weights<float>(orthogonal_projection(kFeatures, c.key_dim, 1).view());
+      },
       [](auto& in, const auto& weights, const Context& context) {
         forward(Performer{weights, Order::bidirectional}, in.q, in.k, in.v, in.out, context);
       });
 }
 
 void add_ecoformer(Index length, Index heads) {
-  const LinearCase c{.name = "kernelized/ecoformer", .length = length, .heads = heads};
+  const LinearCase c{.name = "kernelized/ecoformer",
+                     .length = length,
+                     .heads = heads,
+                     .stands_for = bench::StandsFor::full};
   bench::add_linear(
       c,
-      [=] {
+      [=](const LinearCase&) {
         const auto a = bench::uniform<float>({heads, kBits, kAnchors}, 4);
         const auto anchors = bench::uniform<float>({heads, kAnchors, c.key_dim}, 5);
         const auto mean = bench::uniform<float>({heads, kAnchors}, 6);
@@ -46,7 +54,11 @@ const bench::Rows rows([] {
     add_performer(length, heads);
     add_ecoformer(length, heads);
   }
-  bench::add_linear({.name = "softmax/full", .length = 16384, .heads = 1}, Softmax{});
+  bench::add_linear({.name = "softmax/full",
+                     .length = 16384,
+                     .heads = 1,
+                     .stands_for = bench::StandsFor::nothing},
+                    Softmax{});
 });
 
 }  // namespace

@@ -2,6 +2,7 @@
 /// those of the recurrence itself, 4 D E per token and head, 6 D E with the delta rule: what the
 /// triangles of the chunks add is not counted. Beside softmax/causal of the sizes in the names.
 #include "support/inputs.hpp"
+#include "support/lengths.hpp"
 #include "support/row.hpp"
 #include <weft/attention/delta.hpp>
 #include <weft/attention/linear.hpp>
@@ -62,10 +63,21 @@ bench::Row row_of(const std::string& variant, const Size& s, double per_token) {
 /// A whole sequence. `mixer(gates)` makes the mixer.
 template <class F>
 void add_forward(const std::string& variant, const Size& s, double per_token, F mixer) {
-  row_of(variant, s, per_token).add([=](const Context& context) {
-    return [=, &context, g = Gates(s), q = sequence(s, 1), k = sequence(s, 2), v = sequence(s, 3),
-            out = sequence(s, 4)]() mutable { weft::forward(mixer(g), q, k, v, out, context); };
-  });
+  const auto prepare = [=](const Size& of, const Context& context) {
+    return
+        [=, &context, g = Gates(of), q = sequence(of, 1), k = sequence(of, 2), v = sequence(of, 3),
+         out = sequence(of, 4)]() mutable { weft::forward(mixer(g), q, k, v, out, context); };
+  };
+  row_of(variant, s, per_token).add([=](const Context& context) { return prepare(s, context); });
+  if (s.tokens != 1024) return;
+  const auto of_length = [=](Index heads) {
+    return [=](Index length, const Context& context) {
+      return bench::shared_call(prepare({heads, length, s.dim}, context));
+    };
+  };
+  bench::add_crossover(variant, {s.heads, s.dim, s.dim, true}, of_length(s.heads));
+  const Index few = s.heads / 4;  // of the longest sequences, for the sake of memory
+  bench::add_per_token(variant, {few, s.dim, s.dim, true}, of_length(few));
 }
 
 /// A memory of 64 x 64 that learns from 4 pairs per token, by Newton-Schulz steps.

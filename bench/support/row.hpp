@@ -52,6 +52,7 @@ struct Row {
   double bytes = 0;  ///< bytes that one call must read and write at least once; 0: no such counter
   Floor floor = Floor::fma_f32;
   int threads = 1;  ///< workers of the context that `prepare` gets
+  Index calls = 0;  ///< timed in a row; 0: until they have taken the time that is asked for
 
   /// Registers the row. `prepare(context)` or `prepare()` returns a callable without arguments, one
   /// call of which is one iteration; where that has a member `flops()`, it counts instead of the
@@ -151,7 +152,8 @@ void Row::add(Prepare prepare) const {
     with_context(row.threads,
                  [&](const weft::Context& context) { run_row(state, row, prepare, context); });
   };
-  benchmark::RegisterBenchmark(name.c_str(), run);
+  auto* benchmark = benchmark::RegisterBenchmark(name.c_str(), run);
+  if (calls > 0) benchmark->Iterations(calls);
 }
 
 }  // namespace bench

@@ -11,40 +11,50 @@ namespace generate {
 ///   q, k, v = silu(conv(q_proj h)), silu(conv(k_proj h)), silu(conv(v_proj h))
 ///   beta = sigmoid(b_proj h), one number per head
 ///   mixer(h) = o_proj(RMSNorm per head of the delta rule on q / |q|, k / |k|, v)
-class DeltaNetMixer {
+template <weft::FusedOperator Operator>
+class BasicDeltaNetMixer {
  public:
+  using Op = Operator;
   struct State {
     weft::LinearState<float> memory;
     weft::ConvState<float> inputs;
   };
 
   struct Layer {
-    Dense qkvb;                      ///< the four projections in one product
+    Op qkvb;                         ///< the four projections in one product
     weft::CausalConv1d<float> conv;  ///< of q, k and v side by side
     Tensor<float, 1> norm;
-    Dense out;
+    Op out;
   };
 
-  DeltaNetMixer(const Sizes& sizes, Index) : sizes_(sizes), inner_(sizes.heads * sizes.head_dim) {}
+  BasicDeltaNetMixer(const Sizes& sizes, Index)
+      : sizes_(sizes), inner_(sizes.heads * sizes.head_dim) {}
 
-  Layer load(const Weights& weights) const {
+  template <class Make>
+  Layer load(const Weights& weights, Make make) const {
     const Weights attention = weights.part("self_attn");
-    const auto projection = [&](const char* name, Index rows) {
-      return attention.read<Stored>(name, std::array{rows, sizes_.width});
-    };
     const auto taps = [&](const char* name) {
       const auto conv = attention.read(name, std::array{inner_, Index{1}, kTaps});
       Tensor<float, 2> out({inner_, kTaps});
       std::copy_n(conv.data(), conv.size(), out.data());
       return out;
     };
-    return {Dense(stack_rows(
-                projection("q_proj.weight", inner_), projection("k_proj.weight", inner_),
-                projection("v_proj.weight", inner_), projection("b_proj.weight", sizes_.heads))),
+    const Rows qkvb[] = {{"q_proj.weight", inner_},
+                         {"k_proj.weight", inner_},
+                         {"v_proj.weight", inner_},
+                         {"b_proj.weight", sizes_.heads}};
+    const Rows out[] = {{"o_proj.weight", sizes_.width}};
+    return {make(attention, "qkvb_proj", qkvb, sizes_.width),
             weft::CausalConv1d<float>(stack_rows(taps("q_conv1d.weight"), taps("k_conv1d.weight"),
                                                  taps("v_conv1d.weight"))),
             attention.read("o_norm.weight", std::array{sizes_.head_dim}),
-            Dense(attention.read<Stored>("o_proj.weight", std::array{sizes_.width, inner_}))};
+            make(attention, "o_proj", out, inner_)};
+  }
+
+  template <class F>
+  void for_each_linear(Layer& layer, F f) const {
+    f("self_attn.qkvb_proj", layer.qkvb, true);
+    f("self_attn.o_proj", layer.out, false);
   }
 
   State make_state() const {
@@ -95,6 +105,8 @@ class DeltaNetMixer {
   Sizes sizes_;
   Index inner_;
 };
+
+using DeltaNetMixer = BasicDeltaNetMixer<Dense>;
 static_assert(Mixer<DeltaNetMixer>);
 
 }  // namespace generate

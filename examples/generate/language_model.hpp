@@ -18,31 +18,42 @@ using weft::Operator;
 inline constexpr Index kVocabulary = 256;  ///< tokens are bytes
 inline constexpr float kEps = 1e-5f;       ///< of every RMSNorm
 
-/// The multiplication by every weight of the model, kept as the file has it: change it to quantize
-/// the model.
-using Stored = weft::bf16;
-using Dense = weft::DenseOperator<Stored>;
+/// A function like ReadDense, for the concept below.
+template <class Op>
+using MakeOperator = Op (*)(const Weights&, const std::string&, std::span<const Rows>, Index);
+
+/// A vector of parameters and its name.
+struct Parameter {
+  std::string name;
+  View<float, 1> values;
+};
 
 /// What mixes the sequence in every layer. A mixer is what the layers share (sizes, tables); each
 /// layer has its weights and each text a state per layer.
 ///
+///   Op                                            what it multiplies by weights with; change it
+///                                                 to quantize the model
 ///   Mixer(sizes, positions)                       for texts of at most so many tokens
-///   load(weights) -> Layer                        from the tensors of one layer
+///   load(weights, make) -> Layer                  from the tensors of one layer (see ReadDense)
+///   for_each_linear(layer, f)                     f(name, operator, whether it reads the mixer's
+///                                                 input), in the order in which they are applied
 ///   make_state() -> State
 ///   prefill(layer, state, x, y, ctx)              y [n, width] += mixer(x [n, width])
 ///   step(layer, state, x, y, ctx)                 the same for n = 1
 ///   bytes(state)                                  memory that the state holds
 template <class M>
-concept Mixer =
-    requires(const M& mixer, const typename M::Layer& layer, typename M::State& state,
-             const Weights& weights, View<const float, 2> x, View<float, 2> y, const Context& ctx) {
-      requires std::constructible_from<M, const Sizes&, Index>;
-      { mixer.load(weights) } -> std::same_as<typename M::Layer>;
-      { mixer.make_state() } -> std::same_as<typename M::State>;
-      mixer.prefill(layer, state, x, y, ctx);
-      mixer.step(layer, state, x, y, ctx);
-      { mixer.bytes(state) } -> std::convertible_to<Index>;
-    };
+concept Mixer = requires(const M& mixer, typename M::Layer& layer, typename M::State& state,
+                         const Weights& weights, MakeOperator<typename M::Op> make,
+                         View<const float, 2> x, View<float, 2> y, const Context& ctx) {
+  requires weft::FusedOperator<typename M::Op>;
+  requires std::constructible_from<M, const Sizes&, Index>;
+  { mixer.load(weights, make) } -> std::same_as<typename M::Layer>;
+  mixer.for_each_linear(layer, [](const char*, typename M::Op&, bool) {});
+  { mixer.make_state() } -> std::same_as<typename M::State>;
+  mixer.prefill(layer, state, x, y, ctx);
+  mixer.step(layer, state, x, y, ctx);
+  { mixer.bytes(state) } -> std::convertible_to<Index>;
+};
 
 /// A byte-level language model with any mixer. For every layer
 ///
@@ -53,9 +64,17 @@ concept Mixer =
 template <Mixer M>
 class LanguageModel {
  public:
+  using Op = typename M::Op;
+
   /// For texts of at most `positions` bytes. Throws when a tensor is missing or has another shape.
   LanguageModel(const weft::SafetensorsFile& file, Index positions)
-      : LanguageModel(Weights(file), sizes_of(file), positions) {}
+      : LanguageModel(file, positions, ReadDense{}) {}
+
+  /// The same with operators that `make` makes (see ReadDense), in the order in which they are
+  /// applied.
+  template <class Make>
+  LanguageModel(const weft::SafetensorsFile& file, Index positions, Make make)
+      : LanguageModel(Weights(file), sizes_of(file), positions, make) {}
 
   struct State {
     std::vector<typename M::State> layers;
@@ -74,6 +93,29 @@ class LanguageModel {
     Index sum = 0;
     for (const auto& layer : state.layers) sum += mixer_.bytes(layer);
     return sum;
+  }
+
+  /// Calls f(name, operator, norm) for every operator but that of the logits, in the order in which
+  /// they are applied. f may put another one of the same sizes in its place. `norm` is the weight
+  /// of the RMSNorm whose result it alone reads (std::vector<Parameter>), empty where there is
+  /// none.
+  template <class F>
+  void for_each_linear(F f) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      Layer& layer = layers_[l];
+      const std::string prefix = "layers." + std::to_string(l) + ".";
+      const auto norm = [&](const char* name, Tensor<float, 1>& values) -> std::vector<Parameter> {
+        return {{prefix + name, values.view()}};
+      };
+      const std::vector<Parameter> none;
+      mixer_.for_each_linear(layer.mixer, [&](const char* name, Op& op, bool first) {
+        f(prefix + name, op, first ? norm("input_layernorm.weight", layer.norm) : none);
+      });
+      if (!layer.feed_forward) continue;
+      f(prefix + "mlp.gate_up_proj", layer.feed_forward->mlp.in(),
+        norm("post_attention_layernorm.weight", layer.feed_forward->norm));
+      f(prefix + "mlp.down_proj", layer.feed_forward->mlp.down(), none);
+    }
   }
 
   /// Reads a piece of text. logits [n, 256] of the bytes after each of its n bytes, or [1, 256] of
@@ -97,7 +139,7 @@ class LanguageModel {
  private:
   struct FeedForward {
     Tensor<float, 1> norm;
-    weft::SwiGlu<Dense> mlp;
+    weft::SwiGlu<Op> mlp;
   };
 
   struct Layer {
@@ -106,7 +148,8 @@ class LanguageModel {
     std::optional<FeedForward> feed_forward;
   };
 
-  LanguageModel(const Weights& weights, const Sizes& sizes, Index positions)
+  template <class Make>
+  LanguageModel(const Weights& weights, const Sizes& sizes, Index positions, Make make)
       : sizes_(sizes),
         mixer_(sizes, positions),
         embedding_(
@@ -114,21 +157,22 @@ class LanguageModel {
         norm_(weights.read("norm.weight", std::array{sizes.width})),
         head_(embedding_.view()) {
     for (Index l = 0; l < sizes.layers; ++l) {
-      layers_.push_back(load_layer(weights.part("layers." + std::to_string(l))));
+      layers_.push_back(load_layer(weights.part("layers." + std::to_string(l)), make));
     }
   }
 
-  Layer load_layer(const Weights& weights) const {
+  template <class Make>
+  Layer load_layer(const Weights& weights, Make make) const {
     Layer layer{weights.read("input_layernorm.weight", std::array{sizes_.width}),
-                mixer_.load(weights), std::nullopt};
-    if (!weights.has("mlp.gate_proj.weight")) return layer;
+                mixer_.load(weights, make), std::nullopt};
+    if (!weights.has("post_attention_layernorm.weight")) return layer;
     const Weights mlp = weights.part("mlp");
-    const std::array in{sizes_.ffn, sizes_.width}, out{sizes_.width, sizes_.ffn};
+    const Rows gate_up[] = {{"gate_proj.weight", sizes_.ffn}, {"up_proj.weight", sizes_.ffn}};
+    const Rows down[] = {{"down_proj.weight", sizes_.width}};
     layer.feed_forward.emplace(
         FeedForward{weights.read("post_attention_layernorm.weight", std::array{sizes_.width}),
-                    {Dense(stack_rows(mlp.read<Stored>("gate_proj.weight", in),
-                                      mlp.read<Stored>("up_proj.weight", in))),
-                     Dense(mlp.read<Stored>("down_proj.weight", out))}});
+                    {make(mlp, "gate_up_proj", gate_up, sizes_.width),
+                     make(mlp, "down_proj", down, sizes_.ffn)}});
     return layer;
   }
 

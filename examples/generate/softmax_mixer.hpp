@@ -10,16 +10,18 @@ namespace generate {
 ///
 ///   q, k, v = q_proj h, k_proj h, v_proj h;  q, k = rope(q), rope(k)
 ///   mixer(h) = o_proj(softmax attention(q, k, v)), causal
-class SoftmaxMixer {
+template <weft::FusedOperator Operator>
+class BasicSoftmaxMixer {
  public:
+  using Op = Operator;
   using State = weft::KvCache<float>;
 
   struct Layer {
-    Dense qkv;  ///< the three projections in one product
-    Dense out;
+    Op qkv;  ///< the three projections in one product
+    Op out;
   };
 
-  SoftmaxMixer(const Sizes& sizes, Index positions)
+  BasicSoftmaxMixer(const Sizes& sizes, Index positions)
       : sizes_(sizes),
         positions_(positions),
         rope_(weft::rope_frequencies(sizes.head_dim), weft::RopeLayout::half, positions) {
@@ -27,16 +29,21 @@ class SoftmaxMixer {
                   sizes.kv_heads, " key and value heads, which is no whole number for each");
   }
 
-  Layer load(const Weights& weights) const {
+  template <class Make>
+  Layer load(const Weights& weights, Make make) const {
     const Weights attention = weights.part("self_attn");
     const Index inner = sizes_.heads * sizes_.head_dim;
-    const auto projection = [&](const char* name, Index heads) {
-      return attention.read<Stored>(name, std::array{heads * sizes_.head_dim, sizes_.width});
-    };
-    return {Dense(stack_rows(projection("q_proj.weight", sizes_.heads),
-                             projection("k_proj.weight", sizes_.kv_heads),
-                             projection("v_proj.weight", sizes_.kv_heads))),
-            Dense(attention.read<Stored>("o_proj.weight", std::array{sizes_.width, inner}))};
+    const Index shared = sizes_.kv_heads * sizes_.head_dim;
+    const Rows qkv[] = {
+        {"q_proj.weight", inner}, {"k_proj.weight", shared}, {"v_proj.weight", shared}};
+    const Rows out[] = {{"o_proj.weight", sizes_.width}};
+    return {make(attention, "qkv_proj", qkv, sizes_.width), make(attention, "o_proj", out, inner)};
+  }
+
+  template <class F>
+  void for_each_linear(Layer& layer, F f) const {
+    f("self_attn.qkv_proj", layer.qkv, true);
+    f("self_attn.o_proj", layer.out, false);
   }
 
   State make_state() const {
@@ -93,6 +100,8 @@ class SoftmaxMixer {
   weft::RopeTable<float> rope_;
   weft::Softmax<weft::Causal> softmax_{weft::Causal{weft::Align::bottom_right}};
 };
+
+using SoftmaxMixer = BasicSoftmaxMixer<Dense>;
 static_assert(Mixer<SoftmaxMixer>);
 
 }  // namespace generate

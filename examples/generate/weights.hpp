@@ -1,8 +1,10 @@
 #pragma once
 
 #include <weft/io/safetensors.hpp>
+#include <weft/layer/operator.hpp>
 
 #include <charconv>
+#include <span>
 #include <string>
 
 namespace generate {
@@ -10,6 +12,16 @@ namespace generate {
 using weft::Index;
 using weft::Tensor;
 using weft::View;
+
+/// The multiplication by every weight of the model, kept as the file has it.
+using Stored = weft::bf16;
+using Dense = weft::DenseOperator<Stored>;
+
+/// A weight [rows, cols] of a file, which may be one of several that make one product.
+struct Rows {
+  const char* name;
+  Index rows;
+};
 
 /// The tensors of a model file whose names start with a prefix such as "layers.0.mlp.".
 class Weights {
@@ -19,6 +31,7 @@ class Weights {
 
   Weights part(const std::string& name) const { return Weights(*file_, prefix_ + name + "."); }
   bool has(const std::string& name) const { return file_->contains(prefix_ + name); }
+  std::string full_name(const std::string& name) const { return prefix_ + name; }
 
   /// As stored or as float. Throws when the file has no such tensor of this shape.
   template <class T = float, std::size_t Rank>
@@ -29,9 +42,33 @@ class Weights {
     return out;
   }
 
+  /// Weights of the same number of columns, one below the other.
+  template <class T = float>
+  Tensor<T, 2> read_rows(std::span<const Rows> parts, Index cols) const {
+    Index rows = 0;
+    for (const Rows& part : parts) rows += part.rows;
+    Tensor<T, 2> out({rows, cols});
+    T* to = out.data();
+    for (const Rows& part : parts) {
+      const auto weight = read<T>(part.name, std::array{part.rows, cols});
+      to = std::copy_n(weight.data(), weight.size(), to);
+    }
+    return out;
+  }
+
  private:
   const weft::SafetensorsFile* file_;
   std::string prefix_;
+};
+
+/// Where a model gets its operators from: make(weights, name, parts, cols) is the one that does the
+/// product of the given weights, and `name` (behind the prefix of `weights`) is what the model
+/// calls it. This one takes dense weights from the file.
+struct ReadDense {
+  Dense operator()(const Weights& weights, const std::string&, std::span<const Rows> parts,
+                   Index cols) const {
+    return Dense(weights.read_rows<Stored>(parts, cols));
+  }
 };
 
 /// What the metadata of a model file say.

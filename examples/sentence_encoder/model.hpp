@@ -7,8 +7,11 @@
 #include <weft/layer/operator.hpp>
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 /// Google's Universal Sentence Encoder Lite (Universal Sentence Encoder, arXiv:1803.11175), exactly
@@ -35,7 +38,11 @@
 ///
 ///   LN(x) = (x - mean) / sqrt(variance + 1e-6) * scale + bias, over the channels of a token
 ///
-/// 9.3 MFLOP per token on 18.6 MB of weights.
+/// 9.3 MFLOP per token on 19.7 MB of weights that rows are multiplied by.
+///
+/// The model is a template of the operator that does these products: BasicSentenceEncoder<
+/// weft::quant::Int8Operator<>>(weights) is the same model on 8-bit integers. model_parts.hpp makes
+/// its parts from weights, model_run.hpp is the rest of the code.
 namespace sentence_encoder {
 
 using Dense = weft::DenseOperator<float>;
@@ -53,30 +60,74 @@ struct Norm {
   }
 };
 
+template <weft::FusedOperator Op>
 struct Layer {
   Norm attention_norm;
-  Dense qkv;
-  Dense attention_out;  ///< of layer 0: [Wo; R] and bo + r, so that one product gives y
+  Op qkv;
+  Op attention_out;  ///< of layer 0: [Wo; R] and bo + r, so that one product gives y
   Norm hidden_norm;
-  weft::FeedForward<Dense, weft::Relu> feed_forward;
+  weft::FeedForward<Op, weft::Relu> feed_forward;
 };
 
-/// The model with its weights packed for matrix products.
-class SentenceEncoder {
+/// What the model consists of.
+template <weft::FusedOperator Op>
+struct Parts {
+  weft::Tensor<float, 2> embedding;
+  std::array<Layer<Op>, 2> layers;
+  Op pooled;
+  weft::Index heads;
+  weft::Index max_tokens;
+};
+
+/// A vector of parameters and its name.
+struct Parameter {
+  std::string name;
+  weft::View<float, 1> values;
+};
+
+/// The model with its weights in operators.
+template <weft::FusedOperator Op>
+class BasicSentenceEncoder {
  public:
-  /// Copies what it needs. Throws weft::error when the widths do not split into the heads.
-  explicit SentenceEncoder(const Weights& weights);
+  /// Throws weft::error when the widths do not split into the heads.
+  explicit BasicSentenceEncoder(Parts<Op> parts);
+
+  /// Copies what it needs, for operators that are made from a weight [out, in] and a bias.
+  explicit BasicSentenceEncoder(const Weights& weights)
+    requires std::constructible_from<Op, Matrix, Vector>;
 
   /// Floats of a sentence embedding.
-  weft::Index width() const { return pooled_.rows(); }
+  weft::Index width() const { return parts_.pooled.rows(); }
+  const Parts<Op>& parts() const noexcept { return parts_; }
 
   /// Writes the embeddings of `sentences` into the rows of out [sentences, width()].
   ///
   /// The tokens of all sentences stand one after another in ragged batches, so no work goes into
-  /// padding. Results do not depend on what else is in the call, nor on the number of threads.
+  /// padding. Results depend neither on what else is in the call, nor on the number of threads,
+  /// where those of the operators do not.
   /// Throws weft::error on a wrong shape of out or an id outside the vocabulary, before anything
   /// is written. A sentence without tokens is valid: its mean m is 0.
   void encode(Batch sentences, weft::View<float, 2> out, const weft::Context& ctx = {}) const;
+
+  /// Calls f(name, operator, norm) for every operator, in the order in which they are applied.
+  /// f may put another one of the same sizes in its place. `norm` are the parameters [cols] of the
+  /// LayerNorm whose result it alone reads (std::vector<Parameter>), empty where there is none.
+  template <class F>
+  void for_each_linear(F f) {
+    const std::vector<Parameter> none;
+    for (std::size_t l = 0; l < parts_.layers.size(); ++l) {
+      Layer<Op>& layer = parts_.layers[l];
+      const std::string name = "layers." + std::to_string(l) + ".";
+      const auto norm = [&](const char* which, Norm& n) -> std::vector<Parameter> {
+        return {{name + which + ".scale", n.scale.view()}, {name + which + ".bias", n.bias.view()}};
+      };
+      f(name + "qkv", layer.qkv, norm("attention_norm", layer.attention_norm));
+      f(name + "attention_out", layer.attention_out, none);
+      f(name + "hidden_in", layer.feed_forward.in(), norm("hidden_norm", layer.hidden_norm));
+      f(name + "hidden_out", layer.feed_forward.down(), none);
+    }
+    f(std::string("pooled"), parts_.pooled, none);
+  }
 
  private:
   weft::Index tokens_of(const std::vector<std::int32_t>& sentence) const;
@@ -85,11 +136,12 @@ class SentenceEncoder {
   void first_layer(Batch sentences, Offsets offsets, Activations x, const weft::Context& ctx) const;
   void second_layer(Offsets offsets, Activations x, const weft::Context& ctx) const;
 
-  weft::Tensor<float, 2> embedding_;
+  Parts<Op> parts_;
   weft::Tensor<float, 2> positions_;  // [longest sentence, I]
-  std::array<Layer, 2> layers_;
-  Dense pooled_;
-  weft::Index heads_;
 };
+
+/// The model in floats.
+using SentenceEncoder = BasicSentenceEncoder<Dense>;
+extern template class BasicSentenceEncoder<Dense>;
 
 }  // namespace sentence_encoder

@@ -1,6 +1,13 @@
 #pragma once
 
-#include <string_view>
+#include <weft/catalog/layer.hpp>
+#include <weft/catalog/linear_time.hpp>
+#include <weft/catalog/quant.hpp>
+#include <weft/catalog/softmax.hpp>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
 
 /// Every variant that weft computes: what the README's table, the case tables and the completeness
 /// test are made from. A line here promises a header with the equations, a double-precision
@@ -8,31 +15,20 @@
 /// README.
 namespace weft {
 
-/// Where a mechanism comes from; `arxiv` is empty for what is not on arXiv.
-struct Paper {
-  std::string_view title;
-  std::string_view arxiv;
-};
+namespace detail {
 
-/// The verbs that a variant has.
-struct Modes {
-  bool forward = false;  ///< the whole sequence at once
-  bool prefill = false;  ///< a chunk that reads and advances a state
-  bool step = false;     ///< one token
-};
-inline constexpr Modes kForward{.forward = true};
-inline constexpr Modes kAllVerbs{.forward = true, .prefill = true, .step = true};
+template <std::size_t... N>
+constexpr auto joined(const CatalogEntry (&... parts)[N]) {
+  std::array<CatalogEntry, (N + ...)> all{};
+  auto to = all.begin();
+  ((to = std::copy(std::begin(parts), std::end(parts), to)), ...);
+  return all;
+}
 
-struct CatalogEntry {
-  std::string_view family;   ///< folder of its engine: softmax, layer, ...
-  std::string_view name;     ///< unique within the family
-  std::string_view header;   ///< what to include
-  std::string_view use;      ///< how it is written in code
-  std::string_view summary;  ///< what it computes, half a line
-  Modes modes;
-  Paper paper;
-};
+}  // namespace detail
 
+inline constexpr auto kCatalog =
+    detail::joined(kSoftmaxCatalog, kLinearTimeCatalog, kLayerCatalog, kQuantCatalog);
 // clang-format off
 inline constexpr CatalogEntry kCatalog[] = {
     {"softmax", "full", "weft/attention/softmax.hpp",
@@ -551,38 +547,39 @@ inline constexpr CatalogEntry kCatalog[] = {
      kForward,
      {"Quantizable Transformers: Removing Outliers by Helping Attention Heads Do Nothing",
       "2306.12929"}},
-    {"quant", "gptq", "weft/quant/gptq.hpp",
-     "gptq(weight, hessian, GptqOptions{.bits = 4, .group = 32})",
-     "weights rounded column by column, later ones making up for the error",
-     kForward,
-     {"GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
-      "2210.17323"}},
-    {"quant", "awq", "weft/quant/awq.hpp",
-     "awq_scales(x, weights, AwqOptions{...}), search_awq_clips(weight, x)",
-     "channels that matter scaled up, groups of weights clipped, before rounding",
-     kForward,
-     {"AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration",
-      "2306.00978"}},
-    {"quant", "smoothquant", "weft/quant/smoothquant.hpp",
-     "smoothquant_scales(activations, weights, alpha)",
-     "large channels of activations divided, weights multiplied, for int8 by int8",
-     kForward,
+    {"quant", "kv_int8", "weft/quant/kv_cache.hpp",
+     "make_state(mixer, quant::kInt8Kv, sizes)",
+     "key/value cache of 8 bits with a scale per token and head; decode multiplies the codes",
+     kAllVerbs,
      {"SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models",
       "2211.10438"}},
-    {"quant", "hadamard", "weft/quant/hadamard.hpp",
-     "HadamardRotation<float>(signs).apply(x, y)",
-     "outliers spread over all channels by a rotation of activations and weights",
-     kForward, {"QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", "2404.00456"}},
-    {"quant", "qhyvit", "weft/quant/qhyvit.hpp",
-     "qhyvit_select(weight, inputs, gradients, bits)",
-     "granularity, scheme and scale chosen together by the error of outputs",
+    {"quant", "kv_int4", "weft/quant/kv_cache.hpp",
+     "make_state(mixer, quant::kInt4Kv, sizes), any TokenwiseKv{keys, values}",
+     "the same in 4 or 2 bits, symmetric or affine, keys and values apart",
+     kAllVerbs,
+     {"FlexGen: High-Throughput Generative Inference of Large Language Models with a Single GPU",
+      "2303.06865"}},
+    {"quant", "kv_fp8", "weft/quant/float8_cache.hpp",
+     "make_state(mixer, quant::Float8Kv{}, sizes)",
+     "key/value cache of E4M3 numbers with a scale per token and head",
+     kAllVerbs, {"FP8 Formats for Deep Learning", "2209.05433"}},
+    {"quant", "kivi", "weft/quant/kivi.hpp",
+     "make_state(mixer, quant::Kivi{key_bits, value_bits, group, residual}, sizes)",
+     "keys in groups of tokens of a channel, values of channels of a token, newest tokens floats",
+     kAllVerbs,
+     {"KIVI: A Tuning-Free Asymmetric 2bit Quantization for KV Cache", "2402.02750"}},
+    {"quant", "saq", "weft/quant/saq.hpp",
+     "make_state(mixer, quant::Saq{group, chunk, {8, 4, 2}}, sizes)",
+     "chunks of tokens that go down a staircase of bits as they age",
+     kAllVerbs,
+     {"The Nature of Mathematical Modeling and Probabilistic Optimization Engineering in "
+      "Generative AI", "2410.18441"}},
+    {"quant", "sage_attention", "weft/quant/sage_attention.hpp",
+     "SageAttention{mask, query_block, key_block, int8_values}",
+     "both products of attention on 8-bit integers, keys without their mean",
      kForward,
-     {"Q-HyViT: Post-Training Quantization of Hybrid Vision Transformers with Bridge Block "
-      "Reconstruction", "2303.12557"}},
-    {"quant", "eqnet", "weft/quant/eqnet.hpp",
-     "ElasticWeight(weight).quantize(ElasticConfig{bits, symmetric, per_channel}, codes, values)",
-     "one weight for every number of bits, symmetry and granularity",
-     kForward, {"EQ-Net: Elastic Quantization Neural Networks", "2308.07650"}},
+     {"SageAttention: Accurate 8-Bit Attention for Plug-and-play Inference Acceleration",
+      "2410.02367"}},
 };
 // clang-format on
 

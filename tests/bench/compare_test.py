@@ -25,10 +25,17 @@ STAND_IN = """\
         "gemm/nn/forward/f32/M=1": [1.0, 1.0, 1.0],
         "peer/onednn/gemm/nn/forward/f32/M=1": [0.5, 0.5, 0.5],
     }}
+    COUNTERS = {{
+        "crossover/linear/a/f32/H=2/iterations:1": {{"of_softmax_64": 1.5, "of_softmax_128": 0.5,
+                                                   "crossover": 94.6}},
+        "crossover/linear/b/f32/H=2/iterations:1": {{"of_softmax_64": 3.0}},
+        "per_token/linear/a/f32/H=2/iterations:1": {{"ns_1024": 100.0, "ns_4096": 110.0,
+                                                   "spread": 1.1}},
+    }}
     log = Path(sys.argv[0] + ".log")
     for argument in sys.argv[1:]:
         if argument == "--benchmark_list_tests=true":
-            print("\\n".join(SECONDS))
+            print("\\n".join([*SECONDS, *COUNTERS]))
         if argument.startswith("--benchmark_filter="):
             name = argument.split("=", 1)[1].strip("^$")
             ran = log.read_text().split() if log.exists() else []
@@ -36,6 +43,7 @@ STAND_IN = """\
             rows = [] if name not in SECONDS else [{{
                 "name": name, "seconds": SECONDS[name][ran.count(name)], "GFLOP/s": 20.0,
                 "bytes/s": 1e9, "peak": 0.5}}]
+            rows += [COUNTERS[name]] if name in COUNTERS else []
             print(json.dumps({{"benchmarks": rows}}))
     """
 
@@ -75,6 +83,19 @@ class CompareTest(unittest.TestCase):
         _, out, _ = self.compare()
         compared = [line.split()[0] for line in out.splitlines()[1:]]
         self.assertEqual(compared, ["gemm/nn/forward/f32/M=8"] * 2 + ["gemm/nn/forward/f32/M=1"])
+
+    def test_crossovers_are_listed_with_the_ratios_that_led_to_them(self):
+        code, out, _ = self.compare("--crossover", "--markdown")
+        self.assertEqual(code, 0)
+        self.assertEqual(out.splitlines(), [
+            "| row | crossover | 64 | 128 |", "| --- | --- | --- | --- |",
+            "| linear/a/f32/H=2 | 95 | 1.5 | 0.5 |", "| linear/b/f32/H=2 | > 64 | 3 |  |"])
+
+    def test_time_per_token_is_listed_by_length(self):
+        _, out, _ = self.compare("--per-token", "--filter", "linear/a")
+        self.assertEqual([line.split() for line in out.splitlines()],
+                         [["row", "spread", "1024", "4096"],
+                          ["linear/a/f32/H=2", "1.10", "100", "110"]])
 
     def test_any_two_rows_can_be_a_pair(self):
         _, out, _ = self.compare("--pair", "gemm/nn/forward/f32/M=16", "gemm/nn/forward/f32/M=1")

@@ -49,6 +49,10 @@ std::span<const Mechanism> quant_grid_mechanisms();
 std::span<const Mechanism> quant_integer_mechanisms();
 std::span<const Mechanism> quant_repq_mechanisms();
 std::span<const Mechanism> quant_w8a8_mechanisms();
+std::span<const Mechanism> quant_codebook_mechanisms();
+std::span<const Mechanism> quant_llm_fp4_mechanisms();
+std::span<const Mechanism> quant_kv_mechanisms();
+std::span<const Mechanism> quant_sage_mechanisms();
 
 /// The mechanism of a key, null when it is unknown.
 inline const Mechanism* find(std::string_view key) {
@@ -84,7 +88,11 @@ inline const Mechanism* find(std::string_view key) {
                           quant_grid_mechanisms(),
                           quant_integer_mechanisms(),
                           quant_repq_mechanisms(),
-                          quant_w8a8_mechanisms()}) {
+                          quant_w8a8_mechanisms(),
+                          quant_codebook_mechanisms(),
+                          quant_llm_fp4_mechanisms(),
+                          quant_kv_mechanisms(),
+                          quant_sage_mechanisms()}) {
     for (const Mechanism& mechanism : list) {
       if (mechanism.key == key) return &mechanism;
     }

@@ -57,7 +57,7 @@ void check_format() {
 
 }  // namespace
 
-TEST_CASE("many codes of small floats are those of one at a time", "[quant]") {
+TEST_CASE("many codes of small floats are those of one at a time", "[quant][quant/fp8]") {
   check_format<kE4M3>();
   check_format<kE5M2>();
   check_format<kE3M2>();

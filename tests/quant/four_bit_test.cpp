@@ -1,3 +1,4 @@
+#include "reference/quantized_product.hpp"
 #include "support/catch.hpp"
 #include "support/threads.hpp"
 #include <weft/core/activation.hpp>
@@ -29,9 +30,9 @@ FourBitWeight<> weight(const Tensor<float, 2>& w, const Scheme& scheme) {
 
 /// sum_k x W, by single elements.
 double product(const Tensor<float, 2>& x, const FourBitWeight<>& w, Index m, Index o) {
-  double sum = 0;
-  for (Index k = 0; k < w.cols(); ++k) sum += double(x(m, k)) * double(w(o, k));
-  return sum;
+  reference::Row weights;
+  for (Index k = 0; k < w.cols(); ++k) weights.push_back(w(o, k));
+  return reference::dot({&x(m, 0), &x(m, 0) + w.cols()}, weights);
 }
 
 /// The largest difference from single elements, relative to the root mean square of the result.
@@ -76,7 +77,7 @@ TEST_CASE("groups of 32 take 4.5 bits, with offsets 5") {
   CHECK(8 * weight<std::uint8_t>(w, affine(32)).bytes() == 128 * 512 * 5);
 }
 
-TEST_CASE("a 4-bit operator multiplies the decoded weight") {
+TEST_CASE("a 4-bit operator multiplies the decoded weight", "[quant/int4_exact]") {
   for (const auto& s : kShapes) {
     CAPTURE(s.n, s.rows, s.cols, s.group);
     const auto x = normal(s.n, s.cols, 3), w = normal(s.rows, s.cols, 4);
@@ -91,7 +92,8 @@ TEST_CASE("a 4-bit operator multiplies the decoded weight") {
   }
 }
 
-TEST_CASE("a 4-bit operator multiplies codes of tokens exactly within groups") {
+TEST_CASE("a 4-bit operator multiplies codes of tokens exactly within groups",
+          "[quant/int4_int8]") {
   for (const auto& s : kShapes) {
     CAPTURE(s.n, s.rows, s.cols, s.group);
     auto x = normal(s.n, s.cols, 5);

@@ -1,3 +1,4 @@
+#include "reference/quantized_product.hpp"
 #include "support/catch.hpp"
 #include "support/threads.hpp"
 #include <weft/core/activation.hpp>
@@ -24,17 +25,28 @@ struct Problem {
   }
 };
 
-/// The operator's promise, by the codes of affine.hpp and integers one by one.
-double expected(const QuantizedMatrix<std::int8_t>& x, const QuantizedMatrix<std::int8_t>& w,
-                Index m, Index o) {
-  std::int64_t sum = 0;
-  for (Index k = 0; k < x.codes.extent(1); ++k) sum += x.codes(m, k) * w.codes(o, k);
-  return static_cast<double>(sum) * double(x.scale(m, 0)) * double(w.scale(o, 0));
+reference::Row row(const Tensor<float, 2>& x, Index r) {
+  return {&x(r, 0), &x(r, 0) + x.extent(1)};
+}
+
+/// y of a weight and x, by the reference, for outliers from `threshold` on.
+void check(const Problem& p, const Tensor<float, 2>& y, double threshold = 0) {
+  std::vector<bool> outlier(static_cast<std::size_t>(p.x.extent(1)), false);
+  for (Index m = 0; m < y.extent(0); ++m)
+    for (Index k = 0; k < p.x.extent(1); ++k)
+      if (threshold > 0 && std::abs(p.x(m, k)) >= threshold)
+        outlier[static_cast<std::size_t>(k)] = true;
+  for (Index m = 0; m < y.extent(0); ++m)
+    for (Index o = 0; o < y.extent(1); ++o) {
+      const double product = reference::int8_product(row(p.x, m), row(p.w, o), outlier, threshold);
+      const double margin = 2e-6 * (1 + std::abs(product));
+      CHECK(double(y(m, o)) == Approx(product + double(p.bias(o))).margin(margin));
+    }
 }
 
 }  // namespace
 
-TEST_CASE("an int8 operator multiplies the codes of tokens and outputs") {
+TEST_CASE("an int8 operator multiplies the codes of tokens and outputs", "[quant/int8_dynamic]") {
   for (const auto& [n, rows, cols] :
        {std::array<Index, 3>{1, 1, 1}, {1, 70, 67}, {5, 130, 129}, {33, 64, 256}, {40, 17, 5}}) {
     CAPTURE(n, rows, cols);
@@ -42,13 +54,7 @@ TEST_CASE("an int8 operator multiplies the codes of tokens and outputs") {
     const Int8Operator<> op(p.w, p.bias);
     Tensor<float, 2> y({n, rows});
     op.apply(p.x.view(), y.view());
-    const auto x = quantize(p.x, {}), w = quantize(p.w, {});
-    for (Index m = 0; m < n; ++m)
-      for (Index o = 0; o < rows; ++o) {
-        const double product = expected(x, w, m, o);
-        CHECK(double(y(m, o)) ==
-              Approx(product + double(p.bias(o))).margin(1e-6 * (1 + std::abs(product))));
-      }
+    check(p, y);
   }
 }
 
@@ -148,7 +154,8 @@ TEST_CASE("int8 operators refuse what does not fit") {
   CHECK_THROWS_AS(LlmInt8Operator<>(p.w.view(), {}, -1.f), weft::error);
 }
 
-TEST_CASE("outlier channels are multiplied exactly, and cost the others nothing") {
+TEST_CASE("outlier channels are multiplied exactly, and cost the others nothing",
+          "[quant/llm_int8]") {
   Problem p(6, 20, 40);
   const LlmInt8Operator<> op(p.w, p.bias);
   Tensor<float, 2> before({6, 20}), after({6, 20}), plain({6, 20});
@@ -161,6 +168,7 @@ TEST_CASE("outlier channels are multiplied exactly, and cost the others nothing"
   p.x(5, 17) = -6;
   CHECK(op.outliers(p.x.view()) == std::vector<Index>{3, 17});
   op.apply(p.x.view(), after.view());
+  check(p, after, 6);
   const LlmInt8Operator<> exact(p.w, p.bias, 6, OutlierWeights::exact);
   Tensor<float, 2> from_exact({6, 20}), reference({6, 20});
   exact.apply(p.x.view(), from_exact.view());

@@ -1,4 +1,4 @@
-#include "reference/float_format.hpp"
+#include "reference/block_formats.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/values.hpp"
@@ -41,30 +41,28 @@ Tensor<float, 2> decoded(const MxMatrix& q) {
   return out;
 }
 
-/// Elements of x [R, C] whose code or value is not as the definition of one block has it.
+/// Elements of x [R, C] whose code or value is not that of the reference.
 int wrong_elements(const Tensor<float, 2>& x, const Element& element, Index block) {
   const MxMatrix q = quantize_mx(x, element.format, block);
   const auto y = decoded(q);
   int wrong = 0;
   for (Index r = 0; r < x.extent(0); ++r)
-    for (Index c = 0; c < x.extent(1); ++c) {
-      const Index first = c / block * block, end = std::min(first + block, x.extent(1));
-      double most = 0;
-      for (Index i = first; i < end; ++i) most = std::max(most, std::abs(double{x(r, i)}));
-      const int e = static_cast<int>(std::floor(std::log2(most))) - element.exponent;
-      const double scaled = std::ldexp(double{x(r, c)}, -e);
-      const auto& f = element.definition;
-      int code = reference::nearest_code(std::abs(scaled), f);
-      code = std::min(code, largest_code(f)) + (std::signbit(scaled) ? f.sign() : 0);
-      wrong += q.codes(r, c) != code || q.scales(r, c / block) != e + 127;
-      wrong += double{y(r, c)} != std::ldexp(value_of(code, f), e);
+    for (Index first = 0; first < x.extent(1); first += block) {
+      const Index end = std::min(first + block, x.extent(1));
+      const auto expected =
+          reference::mx_block({&x(r, first), &x(r, 0) + end}, element.definition, element.exponent);
+      wrong += q.scales(r, first / block) != expected.exponent + 127;
+      for (Index c = first; c < end; ++c) {
+        const auto i = static_cast<std::size_t>(c - first);
+        wrong += q.codes(r, c) != expected.codes[i] || double{y(r, c)} != expected.values[i];
+      }
     }
   return wrong;
 }
 
 }  // namespace
 
-TEST_CASE("MX blocks agree with their definition", "[quant]") {
+TEST_CASE("MX blocks agree with their definition", "[quant][quant/mx]") {
   for (const Element& element : kElements) {
     CHECK(wrong_elements(rows_of_many_sizes(5, 96), element, 32) == 0);
     CHECK(wrong_elements(rows_of_many_sizes(4, 75), element, 32) == 0);
@@ -143,7 +141,14 @@ TEST_CASE("MX refuses what it is not made for", "[quant]") {
   Tensor<float, 2> small({3, 7});
   CHECK(contains(message_of([&] { quantize_mx(x, kE4M3, 0); }), "blocks of 0"));
   CHECK(contains(message_of([&] { quantize_mx(x.view().transpose(0, 1), kE4M3); }), "stride 8"));
-  CHECK(contains(message_of([&] { quantize_mx(x, {5, 10, 15, Specials::ieee}); }), "16"));
+  CHECK(contains(message_of([&] {
+                   quantize_mx(x, {5, 10, 15, Specials::ieee});
+                 }),
+                 "5 exponent and 10 mantissa bits is none of MX"));
+  Tensor<float, 2> turned({8, 3});
+  CHECK(contains(
+      message_of([&] { dequantize(quantize_mx(x, kE4M3), turned.view().transpose(0, 1)); }),
+      "stride 3"));
   CHECK(contains(message_of([&] { dequantize(quantize_mx(x, kE4M3), small); }), "[3, 7]"));
   std::vector<std::uint8_t> codes(2);
   CHECK(contains(message_of([&] { encode_mx_block({x.data(), 3}, kE2M1, codes); }), "room for 2"));

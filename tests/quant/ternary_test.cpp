@@ -1,8 +1,10 @@
+#include "reference/block_formats.hpp"
 #include "support/catch.hpp"
 #include "support/message.hpp"
 #include "support/values.hpp"
 #include <weft/quant/ternary.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 namespace {
@@ -24,6 +26,16 @@ TEST_CASE("ternary weights by hand", "[quant]") {
   Tensor<float, 2> back(w.shape());
   dequantize(q, back);
   for (Index i = 0; i < 6; ++i) CHECK(back.data()[i] == q.scale * static_cast<float>(codes[i]));
+}
+
+TEST_CASE("ternary weights agree with their definition", "[quant][quant/ternary]") {
+  const auto w = even_values<float, 2>({31, 17}, 8);
+  for (const double eps : {1e-5, 0.2}) {
+    const auto expected = reference::ternary(doubles_of(w.view()), eps);
+    const TernaryMatrix q = quantize_ternary(w, eps);
+    CHECK(q.scale == Approx(expected.gamma).epsilon(1e-7));
+    CHECK(std::equal(q.codes.data(), q.codes.data() + q.codes.size(), expected.codes.begin()));
+  }
 }
 
 TEST_CASE("ternary weights do not depend on scale or order in memory", "[quant]") {

@@ -3,7 +3,8 @@
 #include <cmath>
 #include <limits>
 
-/// Small floating-point formats by their definition. Shares nothing with the library.
+/// Small floating-point formats by their definition: truth of quant/fp8. Shares nothing with the
+/// library.
 namespace reference {
 
 /// What the codes of the largest exponent are: numbers, numbers and one NaN, or as in IEEE 754.

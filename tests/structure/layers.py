@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 FLOORS = {
-    "core": 0,
+    "core": 0, "catalog": 0,
     "attention": 1, "position": 1, "cache": 1, "layer": 1, "vision": 1,
     "quant": 2, "prune": 2,
     "io": 3, "dist": 3, "interop": 3,

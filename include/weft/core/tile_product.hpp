@@ -99,7 +99,7 @@ struct TileSums {
     constexpr Index kUnroll = 4;
     const auto step = [&](Index k) __attribute__((always_inline)) {
       prefetch(k);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int part = 0; part < Op::kParts; ++part) {
         V bk[NV];
 #pragma GCC unroll 4

@@ -99,6 +99,10 @@ class FeedForward {
   Index rows() const { return down_.rows(); }
   Index cols() const { return in_.cols(); }
 
+  /// Its operators. What takes their place must have their sizes.
+  Op& in() noexcept { return in_; }
+  Op& down() noexcept { return down_; }
+
   template <class X, class Y>
   void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
     for_blocks(x, y, ctx, [&](const auto& hidden, const View<Y, 2>& part, Index) {

@@ -149,20 +149,6 @@ struct GridChoice {
   int index = 0;
 };
 
-/// The range that GPTQ starts from: widened to hold 0; symmetric unless nothing is negative, and
-/// -1 to 1 where all x are 0.
-template <std::floating_point T>
-Range gptq_range(std::span<const T> x, bool symmetric) {
-  require_finite_data(x, "gptq_range");
-  Range range;
-  for (const double v : x) range = {std::min(range.low, v), std::max(range.high, v)};
-  if (symmetric) {
-    range.high = std::max(-range.low, range.high);
-    if (range.low < 0) range.low = -range.high;
-  }
-  return range.low == 0 && range.high == 0 ? Range{-1, 1} : range;
-}
-
 /// GPTQ's grid of 2^bits codes over a range: scale = (high - low) / (2^bits - 1); zero is the
 /// middle code when symmetric, else rint(-low / scale).
 inline AffineGrid<double> gptq_grid(Range range, int bits, bool symmetric) {
@@ -172,11 +158,25 @@ inline AffineGrid<double> gptq_grid(Range range, int bits, bool symmetric) {
   return {scale, static_cast<int>(zero), codes};
 }
 
-/// Of the ranges shrunk to 1 - i / 100 of gptq_range, the grid of least sum |x - q|^2.4.
+namespace detail {
+
+// These two take what they are given, NaN included, and so can be called by many threads.
+
 template <std::floating_point T>
-GridChoice gptq_shrink_search(std::span<const T> x, int bits, bool symmetric) {
-  const Range full = gptq_range(x, symmetric);
-  GridChoice best{{}, std::numeric_limits<double>::infinity(), 0};
+Range gptq_range(std::span<const T> x, bool symmetric) noexcept {
+  Range range;
+  for (const double v : x) range = {std::min(range.low, v), std::max(range.high, v)};
+  if (symmetric) {
+    range.high = std::max(-range.low, range.high);
+    if (range.low < 0) range.low = -range.high;
+  }
+  return range.low == 0 && range.high == 0 ? Range{-1, 1} : range;
+}
+
+template <std::floating_point T>
+GridChoice gptq_shrink_search(std::span<const T> x, int bits, bool symmetric) noexcept {
+  const Range full = detail::gptq_range(x, symmetric);
+  GridChoice best{gptq_grid(full, bits, symmetric), std::numeric_limits<double>::infinity(), 0};
   for (int i = 0; i < 80; ++i) {
     const double p = 1 - i / 100.;
     const auto grid = gptq_grid({p * full.low, p * full.high}, bits, symmetric);
@@ -187,6 +187,23 @@ GridChoice gptq_shrink_search(std::span<const T> x, int bits, bool symmetric) {
     if (error < best.error) best = {grid, error, i};
   }
   return best;
+}
+
+}  // namespace detail
+
+/// The range that GPTQ starts from: widened to hold 0; symmetric unless nothing is negative, and
+/// -1 to 1 where all x are 0.
+template <std::floating_point T>
+Range gptq_range(std::span<const T> x, bool symmetric) {
+  require_finite_data(x, "gptq_range");
+  return detail::gptq_range(x, symmetric);
+}
+
+/// Of the ranges shrunk to 1 - i / 100 of gptq_range, the grid of least sum |x - q|^2.4.
+template <std::floating_point T>
+GridChoice gptq_shrink_search(std::span<const T> x, int bits, bool symmetric) {
+  require_finite_data(x, "gptq_shrink_search");
+  return detail::gptq_shrink_search(x, bits, symmetric);
 }
 
 // --- Entropy

@@ -122,10 +122,11 @@ inline float rounded_product(float a, float b) noexcept {
   return static_cast<float>(double{a} * double{b});
 }
 
-/// The element of largest magnitude, with its sign; the first of several.
+/// The element of largest magnitude, with its sign; the first of several, and +0 for zeros.
 inline float extreme(std::span<const float> x) noexcept {
-  return *std::max_element(x.begin(), x.end(),
-                           [](float a, float b) { return std::abs(a) < std::abs(b); });
+  const float most = *std::max_element(x.begin(), x.end(),
+                                       [](float a, float b) { return std::abs(a) < std::abs(b); });
+  return most == 0 ? 0 : most;
 }
 
 /// 16 bytes of the codes of 32 elements, code(i) of element i.
@@ -277,12 +278,9 @@ void decode(const Q4_1& block, BlockValues<Q4_1> to) noexcept {
 
 template <class A = DefaultArch>
 void decode(const Q8_0& block, BlockValues<Q8_0> to) noexcept {
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(block.qs);
   const auto d = detail::spread<A>(block.d);
-  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>) {
-    const auto codes = (load_bytes<A>(bytes + i) << 24) >> 24;
-    store<A>(to.data() + i, xsimd::to_float(codes) * d);
-  }
+  for (Index i = 0; i < Q8_0::kValues; i += kWidth<float, A>)
+    store<A>(to.data() + i, xsimd::to_float(load_bytes<A>(block.qs + i)) * d);
 }
 
 template <class A = DefaultArch>

@@ -65,8 +65,9 @@ inline constexpr double kHidden = -0x1p60;
 
 /// Scores of one row as doubles, kHidden where `visible` (may be null) is 0 and up to a multiple of
 /// the register. Returns the largest, kHidden if none is visible.
-inline double visible_scores(const std::int32_t* x, const std::uint8_t* visible, Index n,
-                             Index padded, double* to) noexcept {
+template <class A>
+double visible_scores(const std::int32_t* x, const std::uint8_t* visible, Index n, Index padded,
+                      double* to) noexcept {
   std::int32_t largest = std::numeric_limits<std::int32_t>::min();
   bool any = false;
   for (Index j = 0; j < n; ++j) to[j] = x[j];

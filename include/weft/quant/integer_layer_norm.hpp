@@ -184,14 +184,14 @@ class IntegerLayerNorm {
       for (Index r = task * block; r < end; ++r) {
         const auto moments = detail::normalize_integers<A>(x.pointer(r), D, shift_, y);
         fits[task] = fits[task] && moments.std != detail::kOverflow;
-        finish(moments.factor != 0, y, out.pointer(r));
+        finish<A>(moments.factor != 0, y, out.pointer(r));
       }
     });
     detail::require_no_overflow(std::all_of(fits, fits + tasks, [](bool b) { return b; }), shift_);
   }
 
  private:
-  template <class T>
+  template <class A, class T>
   void finish(bool varies, const double* n, T* out) const noexcept {
     const double *bias = bias_.data(), *step = step_.data(), *beta = beta_.data();
     for (Index d = 0; d < channels(); ++d) {

@@ -120,7 +120,7 @@ concept SoftmaxCode = std::same_as<Code, std::uint8_t> || std::same_as<Code, std
                       std::same_as<Code, std::int32_t>;
 
 /// Codes are at most 2^16 and never negative.
-template <class Code>
+template <class A, class Code>
 void narrow_row(const double* from, Code* to, Index n) noexcept {
   constexpr std::int32_t largest = std::numeric_limits<Code>::max();
   for (Index j = 0; j < n; ++j)
@@ -145,14 +145,14 @@ void integer_softmax(const S& softmax, View<const std::int32_t, 2> x,
     const Index end = std::min((task + 1) * block, x.extent(0));
     for (Index r = task * block; r < end; ++r) {
       const auto* mask = masked ? visible.pointer(r) : nullptr;
-      const double largest = detail::visible_scores(x.pointer(r), mask, n, padded, row);
+      const double largest = detail::visible_scores<A>(x.pointer(r), mask, n, padded, row);
       if (largest == detail::kHidden) {
         std::fill_n(row, n, kernel.hidden());
       } else {
         detail::exp_row<A>(kernel.exp, largest, row, padded);
         kernel.template operator()<A>(row, padded);
       }
-      detail::narrow_row(row, codes.pointer(r), n);
+      detail::narrow_row<A>(row, codes.pointer(r), n);
     }
   });
 }

@@ -33,12 +33,18 @@ class LlmInt8Operator {
   /// negative or NaN.
   explicit LlmInt8Operator(View<const float, 2> weight, View<const float, 1> bias = {},
                            float threshold = 6, OutlierWeights keep = OutlierWeights::decoded)
-      : weight_(quantize(weight, Scheme{}), bias), threshold_(threshold) {
-    require(threshold >= 0, "LlmInt8Operator: a threshold of ", threshold);
+      : LlmInt8Operator(quantize(weight, Scheme{}), bias, threshold) {
     if (keep == OutlierWeights::decoded) return;
     exact_ = Tensor<float, 2>({weight.extent(1), weight.extent(0)});
     for (Index k = 0; k < exact_.extent(0); ++k)
       for (Index o = 0; o < exact_.extent(1); ++o) exact_(k, o) = weight(o, k);
+  }
+
+  /// Takes codes as they are: see Int8Weight.
+  explicit LlmInt8Operator(const QuantizedMatrix<std::int8_t>& weight,
+                           View<const float, 1> bias = {}, float threshold = 6)
+      : weight_(weight, bias), threshold_(threshold) {
+    require(threshold >= 0, "LlmInt8Operator: a threshold of ", threshold);
   }
 
   Index rows() const noexcept { return weight_.rows(); }

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <weft/core/tensor.hpp>
-#include <weft/quant/float_format.hpp>
+#include <weft/quant/float_codes.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -59,13 +59,48 @@ struct MxMatrix {
   Tensor<std::uint8_t, 2> scales;  ///< [R, ceil(C / block)]
 };
 
+namespace detail {
+
+using weft::detail::fail_with;
+
+/// Calls f.operator()<F>() with the format as a template argument. Throws for what is not of MX.
+template <class F>
+void with_mx_format(const FloatFormat& format, F&& f) {
+  if (format == kE2M1) return f.template operator()<kE2M1>();
+  if (format == kE2M3) return f.template operator()<kE2M3>();
+  if (format == kE3M2) return f.template operator()<kE3M2>();
+  if (format == kE4M3) return f.template operator()<kE4M3>();
+  if (format == kE5M2) return f.template operator()<kE5M2>();
+  fail_with("a format of ", format.exponent_bits, " exponent and ", format.mantissa_bits,
+            " mantissa bits is none of MX: kE2M1, kE2M3, kE3M2, kE4M3, kE5M2");
+}
+
+/// One row of n elements.
+template <FloatFormat F, class A>
+void decode_mx_row(const std::uint8_t* codes, const std::uint8_t* scales, Index n, Index block,
+                   float* to) noexcept {
+  for (Index begin = 0; begin < n; begin += block, ++scales) {
+    const Vec<float, A> scale(decode_e8m0(*scales));
+    const std::uint8_t* from = codes + begin;
+    float* out = to + begin;
+    for_registers<A>(
+        std::min(block, n - begin),
+        [&](Index i) { store<A>(out + i, load_codes<F, A>(from + i) * scale); },
+        [&](Index i, Index rest) {
+          store_partial<A>(out + i, load_codes_partial<F, A>(from + i, rest) * scale, rest);
+        });
+  }
+}
+
+}  // namespace detail
+
 /// x [R, C] with stride 1 in the last axis. Throws when it has another one, when the block is not
-/// positive, or when the format has more than 8 bits.
+/// positive, or when the format is none of MX.
 inline MxMatrix quantize_mx(View<const float, 2> x, const FloatFormat& format,
                             Index block = kMxBlock) {
   const Index rows = x.extent(0), cols = x.extent(1);
   require(block > 0, "MX blocks of ", block, " elements; the standard has 32");
-  require(format.bits() <= 8, "MX formats have at most 8 bits, this one ", format.bits());
+  detail::with_mx_format(format, []<FloatFormat>() {});
   require(cols <= 1 || x.stride(1) == 1, "quantize_mx: x has stride ", x.stride(1),
           " in its last axis; wanted 1");
   MxMatrix out{format, block, Tensor<std::uint8_t, 2>({rows, cols}),
@@ -79,16 +114,19 @@ inline MxMatrix quantize_mx(View<const float, 2> x, const FloatFormat& format,
   return out;
 }
 
-/// The numbers that the codes stand for. Throws when the shapes differ.
-inline void dequantize(const MxMatrix& q, View<float, 2> to) {
+/// The numbers that the codes stand for. `to` has stride 1 in the last axis. Throws when it has
+/// another one or the shapes differ.
+template <class A = DefaultArch>
+void dequantize(const MxMatrix& q, View<float, 2> to) {
   require(to.shape() == q.codes.shape(), "dequantize: out is ", to, ", the codes are ",
           q.codes.view());
-  std::array<float, 256> values{};
-  for (std::uint32_t code = 0; code < 1u << q.format.bits(); ++code)
-    values[code] = q.format.decode(code);
-  for (Index r = 0; r < to.extent(0); ++r)
-    for (Index c = 0; c < to.extent(1); ++c)
-      to(r, c) = values[q.codes(r, c)] * decode_e8m0(q.scales(r, c / q.block));
+  require(to.extent(1) <= 1 || to.stride(1) == 1, "dequantize: out has stride ", to.stride(1),
+          " in its last axis; wanted 1");
+  detail::with_mx_format(q.format, [&]<FloatFormat F>() {
+    for (Index r = 0; r < to.extent(0); ++r)
+      detail::decode_mx_row<F, A>(q.codes.view().pointer(r), q.scales.view().pointer(r),
+                                  to.extent(1), q.block, to.pointer(r));
+  });
 }
 
 }  // namespace weft::quant

@@ -22,6 +22,12 @@ TEST_CASE("normalizers: decode over more keys than one split holds", "[softmax]"
   });
 }
 
+TEST_CASE("normalizers: more keys than logits are kept of between two passes", "[softmax]") {
+  cases::for_each_normalizer_case([](const auto& row) {
+    check_row<float>(row, {.B = 1, .N = 30, .M = 10300, .D = 8, .E = 12});
+  });
+}
+
 TEST_CASE("normalizers: 16-bit storage agrees with the reference", "[softmax]") {
   cases::for_each_normalizer_case([](const auto& row) {
     for (const std::size_t i : {1u, 5u, 6u, 8u, 11u}) {

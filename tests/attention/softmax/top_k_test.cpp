@@ -55,6 +55,14 @@ TEMPLATE_TEST_CASE("top-k: exactly k keys are kept, the lowest of equal ones", "
   }
 }
 
+TEST_CASE("top-k: a NaN among the logits is seen", "[softmax]") {
+  for (const Index count : {1, 2, 4})
+    for (const auto& logits : {row_of({NAN, 1, 4, 3}), row_of({1, 4, 3, NAN})}) {
+      const auto w = weights_of(TopK{count}, logits);
+      for (const double weight : w[0]) CHECK(std::isnan(weight));
+    }
+}
+
 TEST_CASE("top-k: counts out of range are refused", "[softmax]") {
   CHECK(contains(message_of([] { weights_of(TopK{0}, row_of({1})); }), "count must be positive"));
   CHECK(contains(message_of([] { TopK{}.check(1, 1, 1, (Index{1} << 24) + 1); }), "2^24 keys"));

@@ -1,12 +1,12 @@
 #pragma once
 
+#include <weft/attention/softmax/dot_keys.hpp>
 #include <weft/attention/softmax/problem.hpp>
 #include <weft/attention/softmax/row_pass.hpp>
 #include <weft/attention/softmax/tiles.hpp>
 #include <weft/attention/softmax/weigh.hpp>
 #include <weft/core/executor.hpp>
 #include <weft/core/tile_product.hpp>
-#include <weft/core/transpose.hpp>
 
 /// Attention of few query rows: decode, where reading K and V once is the whole cost.
 ///
@@ -14,8 +14,9 @@
 /// are dot products of rows (W keys side by side, one reduction for all of them), values are added
 /// row by row through the register tile. The keys are cut into splits of fixed length, so that one
 /// sequence keeps many threads busy; the partial results are merged in order, and no thread count
-/// changes them. A normalizer with two passes reads the keys twice and does without splits: the
-/// statistic of the whole row comes before its first weight.
+/// changes them. A source with products of its own (KvTileSource) is asked for them in place of
+/// rows, larger blocks at a time. A normalizer with two passes reads the keys twice and does
+/// without splits: the statistic of the whole row comes before its first weight.
 namespace weft::detail {
 
 /// Query rows up to which this beats packing K.
@@ -46,34 +47,6 @@ RowState<T> partial_row(T* partial, Index rows, Index r, Index value_ld) noexcep
   return {partial + r, partial + rows + r, partial + 2 * rows + r * value_ld};
 }
 
-/// s[c] = q . k_c for W keys; keys beyond `count` repeat the last one.
-template <class T, class A>
-Vec<T, A> dot_keys(const T* q, Index dim, const RowsOf<T>& keys, Index first,
-                   Index count) noexcept {
-  using V = Vec<T, A>;
-  constexpr Index W = kWidth<T, A>;
-  V sums[W];
-  const T* rows[W];
-#pragma GCC unroll 16
-  for (Index c = 0; c < W; ++c) {
-    sums[c] = V(T(0));
-    rows[c] = keys.at + (first + std::min(c, count - 1)) * keys.step;
-  }
-  Index d = 0;
-  for (; d + W <= dim; d += W) {
-    const V x = load<A>(q + d);
-#pragma GCC unroll 16
-    for (Index c = 0; c < W; ++c) sums[c] = mul_add(x, load<A>(rows[c] + d), sums[c]);
-  }
-  if (d < dim) {
-    const V x = load<A>(q + d);  // zero beyond dim
-#pragma GCC unroll 16
-    for (Index c = 0; c < W; ++c)
-      sums[c] = mul_add(x, load_partial<A>(rows[c] + d, dim - d), sums[c]);
-  }
-  return sum_rows<static_cast<int>(W)>(sums);
-}
-
 template <class T, class A, class M, class S, class Z>
 class DirectAttention {
  public:
@@ -95,7 +68,8 @@ class DirectAttention {
            partial,
            nullptr,
            0,
-           false};
+           Pass::weigh,
+           nullptr};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
     std::fill_n(w.logits, count * kLd, T(0));
     for (Index r = 0; r < count; ++r) {
@@ -106,11 +80,15 @@ class DirectAttention {
       w.statistic_size = normalizer_.statistic().size();
       w.statistics = arena.take<T>(count * w.statistic_size);
     }
-    for (int passes = kPasses<Z>; passes > 0; --passes) {
-      w.collecting = passes == 2;
-      begin_pass(w);
-      for (Index j0 = begin; j0 < end; j0 += kDirectBlock)
-        block(w, j0, std::min(kDirectBlock, end - j0), end);
+    if (p_.kv.products != nullptr) {
+      w.scratch = arena.take<T>(p_.kv.products->scratch_size(p_.kv.source, count));
+      p_.kv.products->begin(p_.kv.source, w.q, key_ld_, count, w.scratch);
+    }
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(w, Pass::collect, begin, end);
+      add_kept_values(w);
+    } else {
+      for_each_pass<Z>(false, [&](Pass pass) { walk_keys(w, pass, begin, end); });
     }
   }
 
@@ -128,10 +106,13 @@ class DirectAttention {
     T* partial;
     T* statistics;
     Index statistic_size;  ///< per row
-    bool collecting;       ///< the statistics: first of two passes
+    Pass pass;
+    T* scratch;  ///< of the products of a source
   };
 
-  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+  static bool collecting(const Work& w) noexcept {
+    return TwoPassNormalizer<Z> && w.pass == Pass::collect;
+  }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
     RowState<T> row = partial_row(w.partial, w.rows.rows(), r, value_ld_);
@@ -139,9 +120,22 @@ class DirectAttention {
     return row;
   }
 
-  void begin_pass(const Work& w) const noexcept {
+  void walk_keys(Work& w, Pass pass, Index begin, Index end) const noexcept {
+    w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+    const Index step = p_.kv.products != nullptr ? kKvTile : kDirectBlock;
+    for (Index j0 = begin; j0 < end; j0 += step) block(w, j0, std::min(step, end - j0), end);
+  }
+
+  void add_kept_values(const Work& w) const noexcept {
+    const auto value = [&](Index key) {
+      return p_.kv
+          .value_rows(p_.kv.source, w.rows.batch, w.rows.kv_head, key, 1, false, w.value_buffer)
+          .at;
+    };
+    for (Index r = 0; r < w.rows.rows(); ++r)
+      take_kept<T, A>(policies_, normalizer_, w.rows.row(r), state(w, r), value_ld_, value);
   }
 
   void load_query(const Row& row, T* to) const noexcept {
@@ -156,6 +150,7 @@ class DirectAttention {
         Tile{rows.batch, {0, rows.queries - 1}, {j0, j0 + n - 1}, rows.queries, rows.keys});
     if (coverage == Coverage::empty) return;
     const bool masked = coverage == Coverage::partial;
+    if (p_.kv.products != nullptr) return coded_block(w, masked, j0, n);
     const auto& kv = p_.kv;
     const RowsOf<T> keys = kv.key_rows(kv.source, rows.batch, rows.kv_head, j0, n, w.key_buffer);
     const RowsOf<T> values = collecting(w) ? RowsOf<T>{}
@@ -168,16 +163,33 @@ class DirectAttention {
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
-    weigh_rows<T, A>(
-        policies_, normalizer_, count, masked, collecting(w), j0, 0, n, w.logits, value_ld_,
-        [&](Index r) { return rows.row(r); }, [&](Index r) { return state(w, r); },
-        [&](Index r) { return w.logits + r * kLd; });
+    weigh(w, masked, j0, n);
     if (collecting(w)) return;
     const bool hides = masked || kCanHide<S>;
     if (hides && !rows_finite<T, A>(values, n, value_ld_))
       add_visible_values(w, masked, j0, n, values);
     else
       add_values(w, j0, n, end, values);
+  }
+
+  /// The same by the products of the source.
+  void coded_block(const Work& w, bool masked, Index j0, Index n) const noexcept {
+    const auto& kv = p_.kv;
+    const Index count = w.rows.rows();
+    const KvTile tile{w.rows.batch, w.rows.kv_head, j0, n, count};
+    kv.products->logits(kv.source, tile, w.q, key_ld_, w.scratch, w.logits, kLd);
+    weigh(w, masked, j0, n);
+    if (collecting(w)) return;
+    kv.products->add_values(kv.source, tile, w.logits, kLd, w.scratch,
+                            partial_row(w.partial, count, 0, value_ld_).acc, value_ld_);
+  }
+
+  /// The row pass over the logits of a block.
+  void weigh(const Work& w, bool masked, Index j0, Index n) const noexcept {
+    weigh_rows<T, A>(
+        policies_, normalizer_, w.rows.rows(), masked, w.pass, j0, 0, n, w.logits, value_ld_,
+        [&](Index r) { return w.rows.row(r); }, [&](Index r) { return state(w, r); },
+        [&](Index r) { return w.logits + r * kLd; });
   }
 
   void add_values(const Work& w, Index j0, Index n, Index end,

@@ -23,13 +23,18 @@
 ///   row pass       score, mask, running max, exp
 ///   acc += P V     (task rows x E, L2)            P in place x V row-major
 /// A normalizer with two passes has the task walk its key tiles twice: first for the statistic of
-/// each row, without V, and then as above.
+/// each row, without V, and then as above. A task of few enough rows to keep its logits (L2) spares
+/// the second pass their product and score; one whose statistic names the keys that matter, all of
+/// it.
 /// Few query rows (decode) go by direct.hpp instead, which packs nothing and splits the keys.
 namespace weft::detail {
 
 /// Query tiles that share one packing of K and V: the packing costs about 1 % of their work, and
 /// the task's Q, accumulators, K and V tiles stay within 1 MiB up to D = E = 128.
 inline constexpr Index kTilesPerTask = 16;
+
+/// Logits that a task of two passes keeps, in bytes.
+inline constexpr Index kKeptLogits = 1 << 20;
 
 /// The query rows of a task: `count` queries from `first` of `heads` query heads from `head`.
 /// Row r of the task is query first + r % count of head head + r / count.
@@ -49,13 +54,20 @@ class TiledAttention {
   void run(const QueryBlock& block, Arena& arena) const {
     const typename Product::Session session(product_);
     Work w = prepare(block, arena);
-    for (int passes = kPasses<Z>; passes > 0; --passes) {
-      w.collecting = passes == 2;
-      begin_pass(w);
-      for (Index j0 = 0; j0 < w.keys; j0 += kKeyTile)
-        key_tile(w, j0, std::min(kKeyTile, w.keys - j0));
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(w, Pass::collect);
+      add_kept_values(w);
+    } else {
+      for_each_pass<Z>(w.keeps_logits, [&](Pass pass) { walk_keys(w, pass); });
     }
     for (Index r = 0; r < block.rows(); ++r) finish(w, r);
+  }
+
+  /// Query tiles of one task with so many keys.
+  static Index tiles_per_task(Index keys) noexcept {
+    if (!kMayKeepLogits) return kTilesPerTask;
+    const Index fitting = kKeptLogits / (std::max<Index>(1, ceil_div(keys, kKeyTile)) * kTileBytes);
+    return fitting > 0 ? std::min(fitting, kTilesPerTask) : kTilesPerTask;
   }
 
  private:
@@ -63,6 +75,9 @@ class TiledAttention {
   using Product = typename P::template Tiles<T, A>;
   using Operand = typename Product::Operand;
   static constexpr Index kRows = Product::kRows;
+  static constexpr bool kMayKeepLogits = TwoPassNormalizer<Z> && !SelectingNormalizer<Z>;
+  static constexpr Index kTileSize = kRows * kTileLd<T, A>;  ///< of logits
+  static constexpr Index kTileBytes = kTileSize * Index{sizeof(T)};
 
   struct Work {
     QueryBlock block;
@@ -73,17 +88,18 @@ class TiledAttention {
     T* m;
     T* l;
     T* acc;
-    T* logits;
+    T* logits;  ///< of one tile, or of all [key tiles][query tiles]
     T* key_buffer;
     Operand* key_panels;
     T* value_buffer;
     Operand* value_panels;
-    Operand* weights;
+    Operand* weights;  ///< of one tile, where they do not take the place of the logits
     RowsOf<T> values;
     T* statistics;
     Index statistic_size;  ///< per row
     bool keys_ready, values_checked, values_finite;
-    bool collecting;  ///< the statistics: first of two passes
+    bool keeps_logits;
+    Pass pass;
   };
 
   Index tile_rows(const Work& w, Index t) const noexcept {
@@ -105,12 +121,14 @@ class TiledAttention {
     w.m = arena.take<T>(rows);
     w.l = arena.take<T>(rows);
     w.acc = arena.take<T>(rows * w.value_ld);
-    w.logits = arena.take<T>(kRows * kTileLd<T, A>);
+    const Index all_tiles = w.tiles * ceil_div(w.keys, kKeyTile);
+    w.keeps_logits = kMayKeepLogits && all_tiles * kTileBytes <= kKeptLogits;
+    w.logits = arena.take<T>((w.keeps_logits ? std::max<Index>(all_tiles, 1) : 1) * kTileSize);
     w.key_buffer = arena.take<T>(std::max<Index>(keys, 1) * key_ld);
     w.key_panels = arena.take<Operand>(Product::key_panels_size(keys, p_.kv.key_dim));
     w.value_buffer = arena.take<T>(keys * round_up(p_.kv.value_dim, kWidth<T, A>));
     w.value_panels = arena.take<Operand>(Product::value_panels_size(keys, p_.kv.value_dim));
-    w.weights = Product::weights_of(w.logits, arena.take<Operand>(Product::weights_size()));
+    w.weights = arena.take<Operand>(Product::weights_size());
     if constexpr (TwoPassNormalizer<Z>) {
       w.statistic_size = normalizer_.statistic().size();
       w.statistics = arena.take<T>(rows * w.statistic_size);
@@ -122,9 +140,23 @@ class TiledAttention {
     return w;
   }
 
-  void begin_pass(const Work& w) const noexcept {
+  void walk_keys(Work& w, Pass pass) const {
+    w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.block.rows(); ++r) begin_row(normalizer_, collecting(w), state(w, r));
+      for (Index r = 0; r < w.block.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+    for (Index j0 = 0; j0 < w.keys; j0 += kKeyTile)
+      key_tile(w, j0, std::min(kKeyTile, w.keys - j0));
+  }
+
+  void add_kept_values(const Work& w) const {
+    const auto value = [&](Index key) {
+      return p_.kv
+          .value_rows(p_.kv.source, w.block.batch, w.block.kv_head, key, 1, false, w.value_buffer)
+          .at;
+    };
+    for (Index r = 0; r < w.block.rows(); ++r)
+      take_kept<T, A>(policies_, normalizer_, row_at(w, r), state(w, r),
+                      round_up(p_.kv.value_dim, kWidth<T, A>), value);
   }
 
   /// Loads, converts and scales the rows of every query tile. Rows that fill up the last register
@@ -205,8 +237,10 @@ class TiledAttention {
     if (w.keys_ready) return;
     const auto& kv = p_.kv;
     const Index b = w.block.batch, h = w.block.kv_head;
-    const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
-    Product::pack_keys(keys, n, kv.key_dim, w.key_panels);
+    if (w.pass != Pass::weigh_finished) {
+      const RowsOf<T> keys = kv.key_rows(kv.source, b, h, j0, n, w.key_buffer);
+      Product::pack_keys(keys, n, kv.key_dim, w.key_panels);
+    }
     w.keys_ready = true;
     if (collecting(w)) return;
     w.values = kv.value_rows(kv.source, b, h, j0, n, true, w.value_buffer);
@@ -216,25 +250,26 @@ class TiledAttention {
   void query_tile(Work& w, Index t, bool masked, Index j0, Index begin, Index end) const {
     const Index first = t * w.height, rows = tile_rows(w, t);
     const Index keys = std::min(kKeyTile, w.keys - j0);
-    multiply_keys(w, t, j0, begin, end);
+    T* logits = logits_of(w, t, j0);
+    Operand* weights = Product::weights_of(logits, w.weights);
+    if (w.pass != Pass::weigh_finished) multiply_keys(w, t, j0, begin, end, logits);
     weigh_rows<T, A>(
-        policies_, normalizer_, rows, masked, collecting(w), j0, begin, end, w.logits, w.value_ld,
+        policies_, normalizer_, rows, masked, w.pass, j0, begin, end, logits, w.value_ld,
         [&](Index r) { return row_at(w, first + r); }, [&](Index r) { return state(w, first + r); },
-        [&](Index r) { return Product::weight_row(w.weights, r); });
+        [&](Index r) { return Product::weight_row(weights, r); });
     if (collecting(w)) return;
     T* acc = w.acc + first * w.value_ld;
     const bool hides = masked || kCanHide<S>;
     if (hides && !values_finite(w, j0))
-      return add_visible_values(w, first, rows, masked, j0, begin, end);
-    product_.add_values(w.weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld,
-                        acc);
+      return add_visible_values(w, first, rows, masked, j0, begin, end, weights);
+    product_.add_values(weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld, acc);
   }
 
   /// S = Q K^T of a tile; meanwhile the numbers of the score for the next one are fetched.
-  void multiply_keys(const Work& w, Index t, Index j0, Index begin, Index end) const {
+  void multiply_keys(const Work& w, Index t, Index j0, Index begin, Index end, T* logits) const {
     const auto multiply = [&](auto prefetch) {
       product_.logits(query_tile_of(w, t), tile_rows(w, t), p_.kv.key_dim, w.key_panels,
-                      std::min(kKeyTile, w.keys - j0), begin, end, w.logits, prefetch);
+                      std::min(kKeyTile, w.keys - j0), begin, end, logits, prefetch);
     };
     if constexpr (ReadingScore<S>) {
       const bool more = t + 1 < w.tiles;
@@ -250,7 +285,13 @@ class TiledAttention {
     }
   }
 
-  static bool collecting(const Work& w) noexcept { return TwoPassNormalizer<Z> && w.collecting; }
+  T* logits_of(const Work& w, Index t, Index j0) const noexcept {
+    return w.keeps_logits ? w.logits + (j0 / kKeyTile * w.tiles + t) * kTileSize : w.logits;
+  }
+
+  static bool collecting(const Work& w) noexcept {
+    return TwoPassNormalizer<Z> && w.pass == Pass::collect;
+  }
 
   RowState<T> state(const Work& w, Index r) const noexcept {
     RowState<T> row{w.m + r, w.l + r, w.acc + r * w.value_ld};
@@ -270,10 +311,10 @@ class TiledAttention {
 
   /// acc += P V without touching the values of hidden keys: for tiles with NaN or Inf in V.
   void add_visible_values(Work& w, Index first, Index rows, bool masked, Index j0, Index begin,
-                          Index end) const noexcept {
+                          Index end, Operand* all_weights) const noexcept {
     for (Index r = 0; r < rows; ++r) {
       const Row row = row_at(w, first + r);
-      const auto* weights = Product::weight_row(w.weights, r);
+      const auto* weights = Product::weight_row(all_weights, r);
       T* acc = w.acc + (first + r) * w.value_ld;
       for (Index c = begin; c < end; ++c) {
         if (masked && !policies_.mask.visible(row, j0 + c)) continue;

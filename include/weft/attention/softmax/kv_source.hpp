@@ -20,18 +20,57 @@ struct KvRun {
   Index count;
 };
 
-/// A source of keys and values:
+/// What all sources have:
 ///   Index keys(b)        number of tokens of batch element b
-///   run(b, h, j)         the longest run that starts at token j < keys(b) of KV head h
 ///   Index kv_heads(), key_dim(), value_dim()
 template <class S>
-concept KvSource = requires(const S& s, Index i) {
+concept KvSizes = requires(const S& s, Index i) {
   { s.keys(i) } noexcept -> std::same_as<Index>;
-  { s.run(i, i, i).count } -> std::convertible_to<Index>;
   { s.kv_heads() } noexcept -> std::same_as<Index>;
   { s.key_dim() } noexcept -> std::same_as<Index>;
   { s.value_dim() } noexcept -> std::same_as<Index>;
 };
+
+/// A source whose tokens lie in memory as rows:
+///   run(b, h, j)         the longest run that starts at token j < keys(b) of KV head h
+template <class S>
+concept KvRunSource = KvSizes<S> && requires(const S& s, Index i) {
+  { s.run(i, i, i).count } -> std::convertible_to<Index>;
+};
+
+/// A source that keeps its tokens in a form of its own, as a quantized cache does. It writes them
+/// out as rows of floats, `ld` apart and zero behind their channels, for calls of many queries; and
+/// does the two products of a tile itself for few of them:
+///
+///   read_keys<A>(b, h, j0, n, to, ld), read_values<A>(...)      tokens j0 .. j0 + n of KV head h
+///   scratch_size(rows)                                   floats of memory that the products want
+///   begin<A>(q, q_ld, rows, scratch)                     once, before the products with `rows`
+///   rows logits<A>(tile, q, q_ld, scratch, s, s_ld)           s[r, c] = q_r . k_(j0 + c)
+///   add_values<A>(tile, p, p_ld, scratch, acc, acc_ld)   acc[r, :] += sum_c p[r, c] v_(j0 + c)
+///
+/// Rows of s may be written up to a vector beyond their n columns; p is zero up to whole vectors,
+/// and a weight of zero keeps out what is not finite.
+struct KvTile {
+  Index batch, head, first, count;  ///< tokens [first, first + count) of a KV head
+  Index rows;                       ///< query rows
+};
+
+/// Tokens of a tile of such a source.
+inline constexpr Index kKvTile = 256;
+
+template <class S>
+concept KvTileSource =
+    KvSizes<S> && requires(const S& s, Index i, const KvTile& tile, const float* in, float* out) {
+      { s.scratch_size(i) } noexcept -> std::same_as<Index>;
+      s.template read_keys<DefaultArch>(i, i, i, i, out, i);
+      s.template read_values<DefaultArch>(i, i, i, i, out, i);
+      s.template begin<DefaultArch>(in, i, i, out);
+      s.template logits<DefaultArch>(tile, in, i, out, out, i);
+      s.template add_values<DefaultArch>(tile, in, i, out, out, i);
+    };
+
+template <class S>
+concept KvSource = KvRunSource<S> || KvTileSource<S>;
 
 /// k [B, Hk, M, D] and v [B, Hk, M, E], any strides but 1 in the last axis.
 template <class K, class V>
@@ -74,11 +113,23 @@ struct RowsOf {
   Index step;
 };
 
+/// The products of a KvTileSource.
+template <class T>
+struct KvProducts {
+  Index (*scratch_size)(const void* source, Index rows) noexcept;
+  void (*begin)(const void* source, const T* q, Index q_ld, Index rows, T* scratch) noexcept;
+  void (*logits)(const void* source, const KvTile& tile, const T* q, Index q_ld, T* scratch, T* s,
+                 Index s_ld) noexcept;
+  void (*add_values)(const void* source, const KvTile& tile, const T* p, Index p_ld, T* scratch,
+                     T* acc, Index acc_ld) noexcept;
+};
+
 /// A KvSource with its type erased, seen through rows of T.
 ///
 /// `key_rows` and `value_rows` give tokens j0 .. j0 + n of head h: in place where the storage is T
 /// and one run holds them all, otherwise converted into `buffer` (n rows of round_up(dim, width)).
 /// Value rows are readable, and zero or meaningless but finite, up to a multiple of the vector.
+/// `products` is null unless the source has its own.
 template <class T>
 struct KvRows {
   const void* source;
@@ -89,6 +140,7 @@ struct KvRows {
   RowsOf<T> (*value_rows)(const void* source, Index b, Index h, Index j0, Index n, bool dense,
                           T* buffer) noexcept;
   void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n, bool values) noexcept;
+  const KvProducts<T>* products = nullptr;
 };
 
 /// Asks for the cache lines of one row.
@@ -148,7 +200,7 @@ RowsOf<T> value_rows_of(const void* erased, Index b, Index h, Index j0, Index n,
   return {buffer, padded};
 }
 
-template <class T, class A, KvSource Source>
+template <class T, class A, KvRunSource Source>
 KvRows<T> erase_kv(const Source& source) noexcept {
   return {&source,
           source.kv_heads(),
@@ -158,6 +210,48 @@ KvRows<T> erase_kv(const Source& source) noexcept {
           &key_rows_of<T, A, Source>,
           &value_rows_of<T, A, Source>,
           &prefetch_tokens_of<Source>};
+}
+
+template <class A, class Source>
+inline constexpr KvProducts<float> kProductsOf{
+    [](const void* s, Index rows) noexcept {
+      return static_cast<const Source*>(s)->scratch_size(rows);
+    },
+    [](const void* s, const float* q, Index q_ld, Index rows, float* scratch) noexcept {
+      static_cast<const Source*>(s)->template begin<A>(q, q_ld, rows, scratch);
+    },
+    [](const void* s, const KvTile& tile, const float* q, Index q_ld, float* scratch, float* logits,
+       Index ld) noexcept {
+      static_cast<const Source*>(s)->template logits<A>(tile, q, q_ld, scratch, logits, ld);
+    },
+    [](const void* s, const KvTile& tile, const float* p, Index p_ld, float* scratch, float* acc,
+       Index ld) noexcept {
+      static_cast<const Source*>(s)->template add_values<A>(tile, p, p_ld, scratch, acc, ld);
+    }};
+
+template <class T, class A, KvTileSource Source>
+KvRows<T> erase_kv(const Source& source) noexcept {
+  static_assert(std::is_same_v<T, float>,
+                "a source of tiles is for fp32, bf16 and fp16 queries, not for fp64");
+  return {&source,
+          source.kv_heads(),
+          source.key_dim(),
+          source.value_dim(),
+          [](const void* s, Index b) noexcept { return static_cast<const Source*>(s)->keys(b); },
+          [](const void* s, Index b, Index h, Index j0, Index n, T* to) noexcept {
+            const auto& from = *static_cast<const Source*>(s);
+            const Index ld = round_up(from.key_dim(), kWidth<T, A>);
+            from.template read_keys<A>(b, h, j0, n, to, ld);
+            return RowsOf<T>{to, ld};
+          },
+          [](const void* s, Index b, Index h, Index j0, Index n, bool, T* to) noexcept {
+            const auto& from = *static_cast<const Source*>(s);
+            const Index ld = round_up(from.value_dim(), kWidth<T, A>);
+            from.template read_values<A>(b, h, j0, n, to, ld);
+            return RowsOf<T>{to, ld};
+          },
+          [](const void*, Index, Index, Index, Index, bool) noexcept {},
+          &kProductsOf<A, Source>};
 }
 
 }  // namespace detail

@@ -29,7 +29,9 @@
 ///   template <class T> auto weights(const T* statistic, const Row& row) const noexcept;
 /// m, l and acc are as above. One that works with exponentials has, besides, a member
 ///   template <class T> T base(const T* statistic) const noexcept;
-/// and then the logits are in units of log 2 and m is that base.
+/// and then the logits are in units of log 2 and m is that base. One whose statistic knows the few
+/// keys that weigh anything spares the engine the second pass by saying so:
+///   template <class T> KeptKeys<T> kept(const T* statistic) const noexcept;
 ///
 /// Data of the caller and parameters are checked once by an optional
 ///   void check(Index batch, Index heads, Index queries, Index keys) const;
@@ -52,6 +54,20 @@ concept TwoPassNormalizer =
       z.statistic();
       z.weights(statistic, r);
     };
+
+/// The keys of a row that may weigh anything, numbered by T, and their logits; the list ends early
+/// at a hidden logit.
+template <class T>
+struct KeptKeys {
+  const T* logits;
+  const T* keys;
+  Index count;
+};
+
+template <class Z>
+concept SelectingNormalizer = TwoPassNormalizer<Z> && requires(const Z& z, const float* statistic) {
+  { z.kept(statistic) } noexcept -> std::same_as<KeptKeys<float>>;
+};
 
 template <class Z>
 concept OnlineNormalizer = Normalizer<Z> && !ElementwiseNormalizer<Z> && !TwoPassNormalizer<Z>;

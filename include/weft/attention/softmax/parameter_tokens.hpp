@@ -109,13 +109,12 @@ class ParameterTokens {
     RowState<T> state{&m, &l, nullptr};
     if constexpr (TwoPassNormalizer<Z>)
       state.statistic = arena.take<T>(normalizer_.statistic().size());
-    for (int pass = kPasses<Z>; pass > 0; --pass) {
-      const bool collecting = pass == 2;
-      if constexpr (!OnlineNormalizer<Z>) begin_row(normalizer_, collecting, state);
+    for_each_pass<Z>(true, [&](Pass pass) {
+      if constexpr (!OnlineNormalizer<Z>) begin_row(normalizer_, pass, state);
       weigh_rows<T, A>(
-          Policies{mask, score}, normalizer_, 1, false, collecting, 0, 0, row.keys, logits, 0,
+          Policies{mask, score}, normalizer_, 1, false, pass, 0, 0, row.keys, logits, 0,
           [&](Index) { return row; }, [&](Index) { return state; }, [&](Index) { return logits; });
-    }
+    });
     return normalizer_.factor(m, l, row);
   }
 

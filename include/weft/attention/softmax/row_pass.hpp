@@ -125,11 +125,10 @@ auto reweighing(const P& policies, const Row& row, Index j0) noexcept {
     return AsTheyAre{};
 }
 
-/// p = 2^(s - m) of [begin, end), up to the next multiple of the vector; returns their sum and
-/// leaves finish(p, c) in weights[c].
-template <class T, class A, class Weight, class Finish>
-T weights_of(const T* s, Index begin, Index end, T m, Weight* weights,
-             const Finish& finish) noexcept {
+/// Gives p = 2^(s - m) of [begin, end), up to the next multiple of the vector, to take(p, c), and
+/// returns their sum.
+template <class T, class A, class Take>
+T sum_powers(const T* s, Index begin, Index end, T m, const Take& take) noexcept {
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   const V top(m);
@@ -138,17 +137,24 @@ T weights_of(const T* s, Index begin, Index end, T m, Weight* weights,
   for (; c + W < end; c += 2 * W) {
     const V p = math::exp2_nonpositive(load<A>(s + c) - top);
     const V q = math::exp2_nonpositive(load<A>(s + c + W) - top);
-    store_as<A>(weights + c, finish(p, c));
-    store_as<A>(weights + c + W, finish(q, c + W));
+    take(p, c);
+    take(q, c + W);
     even += p;
     odd += q;
   }
   if (c < end) {
     const V p = math::exp2_nonpositive(load<A>(s + c) - top);
-    store_as<A>(weights + c, finish(p, c));
+    take(p, c);
     even += p;
   }
   return sum_lanes(even + odd);
+}
+
+/// The base that weights are relative to. A row that has seen no key has zero, where hidden logits
+/// weigh exactly nothing.
+template <class T>
+T base_of(T m) noexcept {
+  return m <= kHidden<T> ? T(0) : m;
 }
 
 /// Moves the base of a row to `m`. What would shrink to the edge of the range is dropped, being
@@ -177,13 +183,14 @@ void take_logits(const P& policies, const Row& row, bool masked, Index j0, Index
 
 /// Second half: turns the logits into weights and adds them up. It is a loop of its own over the
 /// rows of a tile, because a row's maximum takes a chain of operations and its weights wait for the
-/// end of it. A row that has seen no key has a base of zero, where hidden logits weigh exactly
-/// nothing.
-template <class T, class A, class Weight, class Finish = AsTheyAre>
+/// end of it.
+template <class T, class A, class Weight, class Finish>
 void take_weights(const T* s, Index begin, Index end, Weight* weights, const RowState<T>& state,
-                  const Finish& finish = {}) noexcept {
-  const T m = *state.m;
-  *state.l += weights_of<T, A>(s, begin, end, m <= kHidden<T> ? T(0) : m, weights, finish);
+                  const Finish& finish) noexcept {
+  const auto take = [&](const Vec<T, A>& p, Index c) __attribute__((always_inline)) {
+    store_as<A>(weights + c, finish(p, c));
+  };
+  *state.l += sum_powers<T, A>(s, begin, end, base_of(*state.m), take);
 }
 
 /// acc[0, n) += weight * row[0, n); n is a multiple of the vector.

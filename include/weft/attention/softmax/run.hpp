@@ -14,16 +14,16 @@ struct SequencePlan {
   Index block_queries;   ///< queries of one block, tiled only
   Index tasks_per_head;  ///< per KV head
 
-  /// `tile_rows`: queries of one tile of the tiled engine; `may_split`: whether keys may be.
-  static SequencePlan make(Index queries, Index keys, Index group, Index tile_rows,
+  /// `tiles` of `tile_rows` queries make a task of the tiled engine; `may_split`: whether keys may
+  /// be split.
+  static SequencePlan make(Index queries, Index keys, Index group, Index tiles, Index tile_rows,
                            bool may_split) noexcept {
     SequencePlan plan{queries, keys, group * queries <= kDirectRows, 0, 0};
     if (queries == 0) return plan;
     if (plan.direct) {
       plan.tasks_per_head = may_split ? std::max<Index>(1, ceil_div(keys, kSplit)) : 1;
     } else {
-      const Index tiles = std::max<Index>(1, kTilesPerTask / group);
-      plan.block_queries = tiles * tile_rows;
+      plan.block_queries = std::max<Index>(1, tiles / group) * tile_rows;
       plan.tasks_per_head = ceil_div(queries, plan.block_queries);
     }
     return plan;
@@ -52,6 +52,8 @@ class AttentionCall {
   }
 
  private:
+  using Tiled = TiledAttention<T, A, M, S, Z, P>;
+
   /// Prefix sums over the batch: tasks, and elements of partial results.
   struct Table {
     Index* first_task;
@@ -60,7 +62,8 @@ class AttentionCall {
   };
 
   SequencePlan plan(Index b) const noexcept {
-    return SequencePlan::make(p_.queries_of(b), p_.keys_of(b), p_.group(),
+    const Index keys = p_.keys_of(b);
+    return SequencePlan::make(p_.queries_of(b), keys, p_.group(), Tiled::tiles_per_task(keys),
                               P::template Tiles<T, A>::kRows, !TwoPassNormalizer<Z>);
   }
 
@@ -137,7 +140,7 @@ class AttentionCall {
 
   const Problem<T>& p_;
   const Z& normalizer_;
-  TiledAttention<T, A, M, S, Z, P> tiled_;
+  Tiled tiled_;
   DirectAttention<T, A, M, S, Z> direct_;
   Index value_ld_;
 };

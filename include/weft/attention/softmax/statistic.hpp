@@ -9,10 +9,10 @@
 ///   Index size() const noexcept;                            numbers that it keeps per row
 ///   template <class T> void start(T* at) const noexcept;    those of a row without keys
 ///   template <class A, class T>
-///   void add(T* s, Index begin, Index end, Index j0, T top, T* at) const noexcept;
+///   void add(const T* s, Index begin, Index end, Index j0, T top, T* at) const noexcept;
 ///
 /// `add` takes in the logits s[begin, end) of keys j0 + begin, ... with the maximum `top`; hidden
-/// ones, and those up to the next multiple of the vector, are kHidden. It may overwrite s.
+/// ones, and those up to the next multiple of the vector, are kHidden.
 namespace weft::detail {
 
 /// acc = op(acc, x) over the vectors of visible logits; hidden ones count as zero.
@@ -40,7 +40,7 @@ struct OneNumber {
 /// at[0] = sum of squares.
 struct SumOfSquares : OneNumber {
   template <class A, class T>
-  void add(T* s, Index begin, Index end, Index, T, T* at) const noexcept {
+  void add(const T* s, Index begin, Index end, Index, T, T* at) const noexcept {
     const auto square = [](const auto& acc, const auto& x) { return mul_add(x, x, acc); };
     at[0] += sum_lanes(fold_visible<A>(s, begin, end, square));
   }
@@ -49,7 +49,7 @@ struct SumOfSquares : OneNumber {
 /// at[0] = largest magnitude, 0 when there is no key.
 struct LargestMagnitude : OneNumber {
   template <class A, class T>
-  void add(T* s, Index begin, Index end, Index, T, T* at) const noexcept {
+  void add(const T* s, Index begin, Index end, Index, T, T* at) const noexcept {
     const auto larger = [](const auto& acc, const auto& x) {
       return xsimd::max(acc, xsimd::abs(x));
     };
@@ -66,10 +66,10 @@ struct SumOfPowers {
     at[1] = T(0);
   }
   template <class A, class T>
-  void add(T* s, Index begin, Index end, Index, T top, T* at) const noexcept {
+  void add(const T* s, Index begin, Index end, Index, T top, T* at) const noexcept {
     const RowState<T> state{at, at + 1, nullptr};
     if (top > at[0] + kRise<T>) rebase_row<T, A>(state, top, 0);
-    take_weights<T, A>(s, begin, end, s, state);
+    at[1] += sum_powers<T, A>(s, begin, end, base_of(at[0]), [](const Vec<T, A>&, Index) {});
   }
 };
 

@@ -7,7 +7,8 @@ namespace weft {
 namespace detail {
 
 /// The `count` largest logits of a row, descending, at[0, count), and the positions of their keys,
-/// at[count, 2 count). Equal ones stand in the order of the keys and the first to come stay.
+/// at[count, 2 count). Equal ones stand in the order of the keys and the first to come stay; NaN
+/// counts as larger than any number.
 struct LargestLogits {
   Index count;
 
@@ -18,20 +19,22 @@ struct LargestLogits {
     std::fill_n(at + count, count, T(0));
   }
   template <class A, class T>
-  void add(T* s, Index begin, Index end, Index j0, T, T* at) const noexcept {
+  void add(const T* s, Index begin, Index end, Index j0, T, T* at) const noexcept {
     // Most vectors hold nothing that is larger than the smallest kept.
     for (Index c = begin; c < end; c += kWidth<T, A>) {
       if (xsimd::all(load<A>(s + c) <= Vec<T, A>(at[count - 1]))) continue;
       for (Index l = c; l < std::min(end, c + kWidth<T, A>); ++l)
-        if (s[l] > at[count - 1]) insert(s[l], static_cast<T>(j0 + l), at);
+        if (!(s[l] <= at[count - 1])) insert(s[l], static_cast<T>(j0 + l), at);
     }
   }
 
  private:
   template <class T>
   void insert(T logit, T key, T* at) const noexcept {
+    if (at[count - 1] != at[count - 1]) return;
+    const bool is_nan = logit != logit;
     Index place = count - 1;
-    for (; place > 0 && at[place - 1] < logit; --place) {
+    for (; place > 0 && (is_nan || at[place - 1] < logit); --place) {
       at[place] = at[place - 1];
       at[count + place] = at[count + place - 1];
     }
@@ -53,10 +56,10 @@ struct LargestLogits {
 /// given for its own sake: results over parts of the keys do not merge, the largest of all are not
 /// the largest of each part. Which layers AxFormer hardens, and how it decides, is not part of it.
 ///
-/// Two passes; the first costs O(M) comparisons per row and O(count) for every logit that enters
-/// the kept ones, of random order about count ln(M / count). Memory 2 count numbers per row of a
-/// task. Throws weft::error when count < 1, or there are more than 2^24 keys, which is as far as
-/// fp32 counts them.
+/// One pass over the logits, then the values of the kept keys alone; it costs O(M) comparisons per
+/// row and O(count) for every logit that enters the kept ones, of random order about count ln(M /
+/// count). Memory 2 count numbers per row of a task. Throws weft::error when count < 1, or there
+/// are more than 2^24 keys, which is as far as fp32 counts them.
 struct TopK {
   static constexpr bool gives_lse = true;
   Index count = 1;
@@ -65,6 +68,10 @@ struct TopK {
   template <class T>
   T base(const T* kept) const noexcept {
     return kept[0];
+  }
+  template <class T>
+  KeptKeys<T> kept(const T* statistic) const noexcept {
+    return {statistic, statistic + count, count};
   }
   template <class T>
   auto weights(const T* kept, const Row&) const noexcept {
@@ -85,6 +92,7 @@ struct TopK {
     require(keys <= Index{1} << 24, "TopK: at most 2^24 keys, got ", keys);
   }
 };
-static_assert(TwoPassNormalizer<TopK> && ExponentialNormalizer<TopK> && LseNormalizer<TopK>);
+static_assert(TwoPassNormalizer<TopK> && ExponentialNormalizer<TopK> && LseNormalizer<TopK> &&
+              SelectingNormalizer<TopK>);
 
 }  // namespace weft

@@ -7,9 +7,16 @@
 /// row_pass.hpp, after which a hidden key is known by its logit and no base moves.
 namespace weft::detail {
 
-/// How often the keys are walked.
-template <class Z>
-inline constexpr int kPasses = TwoPassNormalizer<Z> ? 2 : 1;
+/// What is done with the logits of a tile: they are finished and taken into the statistic, finished
+/// and weighed, or weighed as the pass before has left them.
+enum class Pass { collect, weigh, weigh_finished };
+
+/// Calls f(pass) for every walk over the keys. `kept`: logits stay from one to the next.
+template <class Z, class F>
+void for_each_pass(bool kept, const F& f) {
+  if constexpr (TwoPassNormalizer<Z>) f(Pass::collect);
+  f(TwoPassNormalizer<Z> && kept ? Pass::weigh_finished : Pass::weigh);
+}
 
 /// The weight function of one row.
 template <class T, class Z>
@@ -22,9 +29,9 @@ auto row_weights(const Z& z, const Row& row, const T* statistic) noexcept {
 
 /// Prepares a row for a pass: the statistic for the first of two, m for the one that weighs.
 template <class T, class Z>
-void begin_row(const Z& z, bool collecting, const RowState<T>& state) noexcept {
+void begin_row(const Z& z, Pass pass, const RowState<T>& state) noexcept {
   if constexpr (TwoPassNormalizer<Z>)
-    if (collecting) return z.statistic().start(state.statistic);
+    if (pass == Pass::collect) return z.statistic().start(state.statistic);
   if constexpr (ExponentialNormalizer<Z>)
     *state.m = z.base(static_cast<const T*>(state.statistic));
   else
@@ -60,23 +67,42 @@ void weigh_row(const P& policies, const Z& z, const Row& row, const T* s, Index 
   if constexpr (!ExponentialNormalizer<Z>) *state.m += sum_lanes(count);
 }
 
-/// One row of one tile: finishes the logits and takes them into the statistic, or makes weights of
-/// them. Both passes finish logits by the same code, so that they get the same bits: the choice of
-/// a key may hang on equality.
+/// One row of one tile. Both passes finish logits by the same code, so that they get the same bits:
+/// the choice of a key may hang on equality.
 template <class T, class A, class P, class Z, class Weight>
-void take_row(const P& policies, const Z& z, const Row& row, bool masked, bool collecting, Index j0,
+void take_row(const P& policies, const Z& z, const Row& row, bool masked, Pass pass, Index j0,
               Index begin, Index end, T* s, Weight* weights, const RowState<T>& state) noexcept {
+  if (pass == Pass::weigh_finished)
+    return weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
   const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
                        : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
   if constexpr (TwoPassNormalizer<Z>)
-    if (collecting) return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
+    if (pass == Pass::collect)
+      return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
   weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
+}
+
+/// What the kept keys of a row weigh, and their values: value(key) is a row of them.
+template <class T, class A, class P, class Z, class ValueAt>
+void take_kept(const P& policies, const Z& z, const Row& row, const RowState<T>& state,
+               Index padded_dim, const ValueAt& value) noexcept {
+  using V = Vec<T, A>;
+  begin_row(z, Pass::weigh, state);
+  const auto weigh = row_weights<T>(z, row, state.statistic);
+  const auto finish = reweighing(policies, row, 0);
+  const KeptKeys<T> kept = z.kept(static_cast<const T*>(state.statistic));
+  for (Index i = 0; i < kept.count && !(kept.logits[i] <= kHidden<T>); ++i) {
+    const Index key = static_cast<Index>(kept.keys[i]);
+    const V w = weigh(V(kept.logits[i]), key);
+    *state.l += w.get(0);
+    add_scaled_row<T, A>(finish(w, key).get(0), value(key), padded_dim, state.acc);
+  }
 }
 
 /// The row pass over the logits [rows][kTileLd] of one tile, whatever the normalizer: row(r),
 /// state(r) and weights(r) are what belongs to row r.
 template <class T, class A, class P, class Z, class RowAt, class StateAt, class WeightsAt>
-void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, bool collecting, Index j0,
+void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, Pass pass, Index j0,
                 Index begin, Index end, T* logits, Index padded_dim, const RowAt& row,
                 const StateAt& state, const WeightsAt& weights) noexcept {
   constexpr Index ld = kTileLd<T, A>;
@@ -89,8 +115,8 @@ void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, bool col
                          reweighing(policies, row(r), j0));
   } else {
     for (Index r = 0; r < rows; ++r)
-      take_row<T, A>(policies, z, row(r), masked, collecting, j0, begin, end, logits + r * ld,
-                     weights(r), state(r));
+      take_row<T, A>(policies, z, row(r), masked, pass, j0, begin, end, logits + r * ld, weights(r),
+                     state(r));
   }
 }
 

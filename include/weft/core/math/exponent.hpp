@@ -26,8 +26,8 @@ template <FloatBatch V>
   }
 }
 
-/// unit 2^n for a power of two as unit, n being in the exponent field and the result in the range of
-/// normal numbers, or one power below: then 0.
+/// unit 2^n for a power of two as unit, n being in the exponent field and the result in the range
+/// of normal numbers, or one power below: then 0.
 template <FloatBatch V>
 [[gnu::always_inline]] inline V power_of_two(const IntBatch<V>& field,
                                              const V& unit = V(1)) noexcept {

@@ -1,0 +1,56 @@
+#include "method.hpp"
+
+#include <algorithm>
+#include <iterator>
+
+namespace compress_model {
+
+namespace {
+
+using weft::quant::Inputs;
+
+constexpr Method kMethods[] = {
+    {"int8", "weights and activations in 8 bits, scales per output and per token", Format::int8},
+    {"llm_int8", "the same, but channels with outliers (|x| >= 6) stay floats", Format::llm_int8},
+    {"smoothquant", "int8 after moving outliers from activations into weights", Format::int8,
+     Search::smoothquant},
+    {"rtn4", "4-bit integers, rounded to the nearest", Format::four_bit, Search::rounding, 4},
+    {"gptq4", "4-bit integers, each column makes up for the errors before it", Format::four_bit,
+     Search::gptq, 4},
+    {"awq4", "4-bit integers, channels scaled and clipped by what goes through", Format::four_bit,
+     Search::awq, 4},
+    {"gptq4_int8", "gptq4 with activations in 8 bits, for speed", Format::four_bit, Search::gptq, 4,
+     Inputs::int8},
+    {"rtn3", "3-bit integers, rounded to the nearest (stored in 4 bits)", Format::four_bit,
+     Search::rounding, 3},
+    {"gptq3", "3-bit integers by GPTQ (stored in 4 bits)", Format::four_bit, Search::gptq, 3},
+    {"awq3", "3-bit integers by AWQ (stored in 4 bits)", Format::four_bit, Search::awq, 3},
+    {"nf4", "16 quantiles of a normal distribution", Format::four_bit, Search::nf4, 4},
+    {"fp4", "floats of 4 bits, E2M1", Format::four_bit, Search::fp4, 4},
+};
+
+}  // namespace
+
+std::span<const Method> methods() { return kMethods; }
+
+Method method_called(std::string_view name) {
+  const auto* found = std::find_if(std::begin(kMethods), std::end(kMethods),
+                                   [&](const Method& m) { return m.name == name; });
+  if (found != std::end(kMethods)) return *found;
+  std::string all;
+  for (const Method& m : kMethods) all += " " + std::string(m.name);
+  weft::fail("there is no method \"" + std::string(name) + "\"; there are:" + all);
+}
+
+std::vector<Method> methods_called(std::string_view names) {
+  if (names == "all") return {std::begin(kMethods), std::end(kMethods)};
+  std::vector<Method> out;
+  for (std::size_t begin = 0; begin <= names.size();) {
+    const std::size_t end = std::min(names.find(',', begin), names.size());
+    out.push_back(method_called(names.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return out;
+}
+
+}  // namespace compress_model
