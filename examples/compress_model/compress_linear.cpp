@@ -101,12 +101,15 @@ void gptq_columns(const View<const float, 2>& weight, const View<const float, 2>
                   CompressedLinear& out, const Context& ctx) {
   GptqHessian hessian(out.cols);
   hessian.add_batch(inputs, ctx);
-  // Groups of neighbouring columns, so that what multiplies by them needs no order of its own.
+  // Groups of neighbouring columns, so that what multiplies by them needs no order of its own. More
+  // damping than in the paper: there are few tokens for so many columns, and the more is trusted to
+  // them, the worse it gets on others.
   const auto result = gptq(weight, hessian,
                            {.bits = out.method.bits,
                             .group = out.method.group,
                             .static_groups = true,
-                            .activation_order = true},
+                            .activation_order = true,
+                            .damping = 0.1},
                            ctx);
   take_integers(result.codes, result.scale, result.zero, out);
 }

@@ -36,7 +36,7 @@ class LanguageModelTable {
         text_(contents_of(options.evaluate, WEFT_EXAMPLE_DATA "/kjv_valid.txt")),
         reference_(*file_, generate::sizes_of(*file_).context),
         sizes_(sizes_in_fp32(reference_, false)),
-        expected_(measure(reference_)) {}
+        expected_(generate::bits_per_byte(reference_, std::span(text_), options.limit, ctx)) {}
 
   void run() {
     print_start();
@@ -51,22 +51,21 @@ class LanguageModelTable {
   }
 
  private:
-  template <class Model>
-  generate::BitsPerByte measure(const Model& model) const {
-    return generate::bits_per_byte(model, std::span(text_), options_.limit, ctx_);
+  /// One window of text: what is read to measure the time.
+  std::span<const std::uint8_t> window() const {
+    const auto context = static_cast<std::size_t>(reference_.sizes().context);
+    return std::span(text_).first(std::min(text_.size(), context));
+  }
+  Tensor<float, 2> logits_of_window() const {
+    return Tensor<float, 2>({static_cast<Index>(window().size()), generate::kVocabulary});
+  }
+  double tokens_per_second(double seconds) const {
+    return static_cast<double>(window().size()) / seconds;
   }
 
-  /// Reads one window: what is timed.
-  template <class Model>
-  void read_window(const Model& model) const {
-    const auto count = std::min(text_.size(), static_cast<std::size_t>(model.sizes().context));
-    auto state = model.make_state();
-    Tensor<float, 2> logits({static_cast<Index>(count), generate::kVocabulary});
-    model.prefill(state, std::span(text_).first(count), logits, ctx_);
-  }
-  double window() const {
-    return static_cast<double>(
-        std::min(static_cast<Index>(text_.size()), reference_.sizes().context));
+  void read_window(View<float, 2> logits) const {
+    auto state = reference_.make_state();
+    reference_.prefill(state, window(), logits, ctx_);
   }
 
   std::string quality(double bits) const {
@@ -84,10 +83,11 @@ class LanguageModelTable {
         options_.evaluate.empty() ? "kjv_valid.txt" : options_.evaluate.c_str(),
         reference_.sizes().context, options_.threads, options_.threads == 1 ? "" : "s");
     print_head("tokens/s", formatted(" %10s %9s", "bits/byte", "change").c_str());
-    const auto times = time_both([&] { read_window(reference_); }, [] {});
+    auto logits = logits_of_window();
+    const auto times = time_both([&] { read_window(logits); }, [] {});
     Sizes published = sizes_;
     published.now.bytes = 2 * published.now.weights;
-    print_row("bf16", published, window() / times.first, 1, quality(expected_.bits), -1);
+    print_row("bf16", published, tokens_per_second(times.first), 1, quality(expected_.bits), -1);
   }
 
   void compress_and_show(const Method& method) {
@@ -101,7 +101,7 @@ class LanguageModelTable {
     if (options_.save.empty()) return;
     compressed.save(options_.save);
     const auto again = load_language_model<Mixer>(options_.save, generate::kind_of(*file_));
-    weft::require(measure(again.model).bits == bits, options_.save.string(),
+    weft::require(again.bits_per_byte(text_, options_.limit, ctx_) == bits, options_.save.string(),
                   ": the model that was read back gives other probabilities");
     std::printf("\nSaved to %s (%.3f MB with embeddings) and read back: equal probabilities.\n",
                 options_.save.c_str(),
@@ -110,11 +110,12 @@ class LanguageModelTable {
 
   /// Returns bits per byte.
   double show(const CompressedLanguageModel<Mixer>& compressed, double seconds) const {
-    const double bits = measure(compressed.model).bits;
+    const double bits = compressed.bits_per_byte(text_, options_.limit, ctx_);
+    auto logits = logits_of_window();
     const auto times =
-        time_both([&] { read_window(reference_); }, [&] { read_window(compressed.model); });
+        time_both([&] { read_window(logits); }, [&] { compressed.read(window(), logits, ctx_); });
     print_row(std::string(compressed.method.name), {size_of(compressed.layers), sizes_.fp32_bytes},
-              window() / times.second, times.first / times.second, quality(bits), seconds);
+              tokens_per_second(times.second), times.first / times.second, quality(bits), seconds);
     return bits;
   }
 
