@@ -96,7 +96,7 @@ def pairs_by_name(names, pattern):
 
 def pairs_with_ort(names, pattern):
     return [(name, "peer/ort/" + name) for name in names
-            if re.search(pattern, name) and re.match(r"(gemm|softmax)/", name)]
+            if re.search(pattern, name) and re.match(r"(gemm|softmax|quant/int[48]_)", name)]
 
 
 def grouped(pairs):
