@@ -79,14 +79,16 @@ void add_relative(Index N, Index m, weft::RelativeMethod method, const char* nam
 /// from which length on the mixer is faster than softmax attention. Lengths are squares, which all
 /// mixers here can take.
 template <class Make>
-void add_with_crossover(const bench::Row& row, const std::string& variant, Index N, Make make) {
+void add_with_crossover(const bench::Row& row, const std::string& variant, Index N, Make make,
+                        const std::vector<Index>& lengths = {64, 256, 1024, 4096}) {
   row.add([=](const Context& context) { return make(N, context); });
   if (N != 1024) return;
-  bench::add_crossover("kernelized/" + variant, {kHeads, kDim, kDim, false},
-                       [=](Index length, const Context& context) {
-                         return bench::shared_call(make(length, context));
-                       },
-                       {64, 256, 1024, 4096});
+  bench::add_crossover(
+      "kernelized/" + variant, {kHeads, kDim, kDim, false},
+      [=](Index length, const Context& context) {
+        return bench::shared_call(make(length, context));
+      },
+      lengths);
 }
 
 /// Operations of attention of `queries` to `keys` tokens.
@@ -132,16 +134,19 @@ Index side_of(Index square) {
 /// 64 landmarks, the means of as many stretches or square patches of the tokens. Six iterations are
 /// 24 products of m x m, twenty of Newton's 40.
 void add_landmarks(Index side) {
-  const Index N = side * side, m = 64;
+  constexpr Index m = 64;
+  const Index N = side * side;
   const double cube = 2.0 * kHeads * static_cast<double>(m * m * m);
   add_with_crossover(kernelized_row("nystromformer", {{"N", N}, {"D", kDim}, {"m", m}},
                                     2 * attention_flops(N, m) + 24 * cube),
-                     "nystromformer", N, [m](Index n, const Context& context) {
-                       return [&context, m, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
+                     "nystromformer", N,
+                     [](Index n, const Context& context) {
+                       return [&context, q = tokens(n, 1), k = tokens(n, 2), v = tokens(n, 3),
                                out = tokens(n, 4)]() mutable {
                          forward(weft::Nystromformer<float>{m}, q, k, v, out, context);
                        };
-                     });
+                     },
+                     {256, 1024, 4096});  // 64 tokens are their own landmarks
   add_with_crossover(
       kernelized_row("soft", {{"N", N}, {"D", kDim}, {"n", m}},
                      2 * attention_flops(N, m) +

@@ -37,10 +37,9 @@ auto beside_floats(Operator op, const Tensor<float, 2>& weight, const Tensor<flo
 const bench::Rows rows([] {
   row("w8a8").add([](const weft::Context& context) {
     const auto weight = uniform<float>({N, K}, 2), x = uniform<float>({M, K}, 3);
-    weft::quant::RunningRange range;
-    range.add<float>(x);
-    auto op = weft::quant::w8a8_operator(weight, {}, weft::quant::weight_grid<float>(weight),
-                                         range.grid());
+    const auto input = weft::quant::activation_grid(weft::quant::min_max(x.span()));
+    auto op =
+        weft::quant::w8a8_operator(weight, {}, weft::quant::weight_grid<float>(weight), input);
     return beside_floats(std::move(op), weight, x, context);
   });
   row("llm_fp4").add([](const weft::Context& context) {

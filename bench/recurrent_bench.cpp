@@ -109,7 +109,7 @@ void add_mixture() {
         const Index n = route.entries();
         auto beta = spread(uniform<float>({1, 1, n}, 5), 0, 1);
         auto state = make_state(weft::delta_net(beta), {kMemories, 1, D, D});
-        return [&context, route, n, beta = std::move(beta), state = std::move(state),
+        return [&context, route, beta = std::move(beta), state = std::move(state),
                 x = uniform<float>({1, N, D}, 2), xs = uniform<float>({n, 1, D}, 3),
                 o = uniform<float>({n, 1, D}, 4), out = uniform<float>({1, N, D}, 5)]() mutable {
           const auto rows = [&](auto& heads) { return heads.view().select(1, 0); };

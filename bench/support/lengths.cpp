@@ -37,17 +37,21 @@ struct Counters {
 template <class Count>
 Counters(Count) -> Counters<Count>;
 
-/// The time of `own` over that of `other`, both short where the length is.
-double ratio_of(const Call& own, const Call& other, Index length) {
-  const Index calls = std::max<Index>(1, (Index{1} << 20) / (length * length));
+/// The time of `own` over that of `other`, both repeated where they are short.
+double ratio_of(const Call& own, const Call& other) {
+  constexpr double long_enough = 5e-3;
+  own();
+  other();
+  const double start = row_clock(1);
+  own();
+  const double once = std::max(row_clock(1) - start, 1e-6);
+  const Index calls = std::max<Index>(1, static_cast<Index>(long_enough / once));
   const auto repeated = [calls](const Call& call) {
     return [&call, calls] {
       for (Index i = 0; i < calls; ++i) call();
     };
   };
   auto first = repeated(own), second = repeated(other);
-  first();
-  second();
   const auto [a, b] = least_seconds(first, second, 1, 9);
   return a / b;
 }
@@ -61,8 +65,7 @@ void add_crossover(const std::string& variant, const Attention& other, CallOfLen
       double last_ratio = 0;
       Index last = 0;
       for (const Index length : lengths) {
-        const double ratio =
-            ratio_of(make(length, context), softmax_call(other, length, context), length);
+        const double ratio = ratio_of(make(length, context), softmax_call(other, length, context));
         state.counters["of_softmax_" + std::to_string(length)] = ratio;
         if (ratio < 1) {
           // Between two lengths both logarithms are taken to lie on a line.

@@ -1,6 +1,7 @@
 #pragma once
 
-/// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp).
+/// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp,
+/// weft/quant/gptq.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/delta.hpp>
 #include <weft/attention/flow.hpp>
@@ -67,3 +68,4 @@
 #include <weft/position/rope_time.hpp>
 #include <weft/position/sinusoidal.hpp>
 #include <weft/position/urpe_buckets.hpp>
+#include <weft/quant.hpp>

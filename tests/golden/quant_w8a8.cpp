@@ -22,14 +22,15 @@ class W8A8Case {
       : c_(c), file_(file), name_(name), params_(file.read<double, 1>(name + ".params")) {}
 
   void run() {
-    const auto calib = file_.read<double, 3>(name_ + ".calib");
+    const auto calib = file_.read<float, 3>(name_ + ".calib");
     const auto w = file_.read<double, 2>(name_ + ".w");
     const Index batches = calib.extent(0), tokens = calib.extent(1), rows = w.extent(0);
     const AffineGrid<double> input = calibrate(calib);
     const auto weights = weight_grid<double>(w, bits());
     check("x", input);
     compare(".w_scale", weights.scale);
-    const auto last = calib.view().select(0, batches - 1);
+    const auto last_batch = doubles(calib.view().select(0, batches - 1));
+    const View<const double, 2> last = last_batch;
     const auto x_codes = check_codes<std::uint8_t>(".x_codes", input, last);
     const auto w_codes = check_codes<std::int8_t>(".w_codes", weights, w);
     if (bits() <= 8) check_sums(x_codes, w_codes, input.zero);
@@ -39,9 +40,8 @@ class W8A8Case {
     const auto w_dq = simulated(weights, w.view());
     gemm(x, w_dq.view().transpose(0, 1), y, Bias{bias.view()});
     c_.compare("y", y, matrix(".y"), kClose);
-    RunningRange of_output;
-    of_output.add<double>(y);
-    const auto output = of_output.grid(bits());
+    const auto [low, high] = std::minmax_element(y.data(), y.data() + y.size());
+    const auto output = activation_grid({*low, *high}, bits());
     check("y", output);
     round_trip(output, y.view());
     c_.compare("y_q", y, matrix(".y_q"), kClose);
@@ -67,16 +67,17 @@ class W8A8Case {
     c_.require(of + "_zero", grid.zero == scalar<std::int32_t>(file_, name_ + "." + of + "_zero"));
   }
 
-  AffineGrid<double> calibrate(const Tensor<double, 3>& calib) {
-    RunningRange range(params_(1) == 0 ? 100 : params_(1));
+  AffineGrid<double> calibrate(const Tensor<float, 3>& calib) {
+    MovingRange range(0.9, params_(1) == 0 ? 100 : params_(1));
     Tensor<double, 2> path({calib.extent(0), 2});
     for (Index b = 0; b < calib.extent(0); ++b) {
-      range.add<double>(calib.view().select(0, b));
-      path(b, 0) = range.low();
-      path(b, 1) = range.high();
+      const auto batch = static_cast<std::size_t>(calib.extent(1) * calib.extent(2));
+      range.observe(calib.span().subspan(static_cast<std::size_t>(b) * batch, batch));
+      path(b, 0) = range.range().low;
+      path(b, 1) = range.range().high;
     }
     c_.compare("traj_min_max", path, matrix(".traj_min_max"), kClose);
-    return range.grid(bits());
+    return activation_grid(range.range(), bits());
   }
 
   template <class Code>

@@ -50,7 +50,7 @@ TEST_CASE("integer softmax is that of 64-bit integers", "[quant/integer_softmax]
 
 TEST_CASE("logarithmic integer softmax is that of 64-bit integers", "[quant/log_int_softmax]") {
   const double scale = GENERATE(0.9, 0.1, 0.01, 0.002);
-  const int bits = GENERATE(1, 3, 4, 5);
+  const int bits = GENERATE(1, 3, 4, 7);
   const auto x = scores(4, 129, static_cast<int>(9 / scale) + 1, 4);
   Tensor<std::uint8_t, 2> codes(x.shape());
   integer_softmax(LogIntegerSoftmax{scale, bits}, x, codes.view());
@@ -151,7 +151,12 @@ TEST_CASE("integer softmax refuses what it cannot do", "[quant]") {
   CHECK(contains(run(IntegerSoftmax{1.5}), "must be in [2^-24, 1]"));
   CHECK(contains(run(IntegerSoftmax{0.1, 17}), "17 bits"));
   CHECK(contains(run(IntegerSoftmax{0.1, 8, -1}), "step"));
-  CHECK(contains(run(LogIntegerSoftmax{0.1, 7}), "1 to 6"));
+  CHECK(contains(run(LogIntegerSoftmax{0.1, 9}), "1 to 8"));
+  CHECK(contains(message_of([&] {
+                   Tensor<std::uint8_t, 2> bytes({2, 3});
+                   integer_softmax(LogIntegerSoftmax{0.1, 8}, x, bytes.view());
+                 }),
+                 "does not fit in 8 bits"));
   CHECK(contains(message_of([&] { integer_softmax(IntegerSoftmax{0.1}, x, other.view()); }),
                  "same shape"));
   CHECK(contains(message_of([&] {

@@ -21,9 +21,9 @@ Tensor<float, 2> normal(Index rows, Index cols, std::uint64_t seed, float shift 
 
 }  // namespace
 
-TEST_CASE("running ranges follow batches by their percentiles", "[quant/w8a8]") {
+TEST_CASE("moving ranges of percentiles", "[quant/w8a8]") {
   const double percentile = GENERATE(100.0, 99.0, 75.0);
-  RunningRange range(percentile);
+  MovingRange range(0.9, percentile);
   double low = 0, high = 0;
   for (std::uint64_t batch = 0; batch < 4; ++batch) {
     const auto x = normal(7, 13, batch, static_cast<float>(batch));
@@ -32,25 +32,22 @@ TEST_CASE("running ranges follow batches by their percentiles", "[quant/w8a8]") 
     const double hi = reference::percentile(values, percentile);
     low = batch == 0 ? lo : 0.9 * low + 0.1 * lo;
     high = batch == 0 ? hi : 0.9 * high + 0.1 * hi;
-    range.add<float>(x);
-    CHECK(range.low() == Approx(low).epsilon(1e-13));
-    CHECK(range.high() == Approx(high).epsilon(1e-13));
+    range.observe(x.span());
+    CHECK(range.range().low == Approx(low).epsilon(1e-13));
+    CHECK(range.range().high == Approx(high).epsilon(1e-13));
   }
 }
 
 TEST_CASE("activation grids hold zero, whatever the range", "[quant/w8a8]") {
   const float shift = GENERATE(-9.f, 0.f, 9.f);
-  RunningRange range;
-  range.add<float>(normal(10, 10, 3, shift));
-  const auto grid = range.grid(8);
+  const Range range = min_max(normal(10, 10, 3, shift).span());
+  const auto grid = activation_grid(range);
   CHECK(grid.round_trip(0) == 0);
   CHECK(grid.zero >= 0);
   CHECK(grid.zero <= 255);
-  const double low = std::min(range.low(), 0.0);
+  const double low = std::min(range.low, 0.0);
   CHECK(grid.round_trip(low) == Approx(low).margin(grid.scale));
-  RunningRange zeros;
-  zeros.add<float>(Tensor<float, 2>({2, 2}));
-  CHECK(zeros.grid().scale == 1e-8);
+  CHECK(activation_grid({0, 0}).scale == 1e-8);
 }
 
 TEST_CASE("weight grids use every code, and unsigned ones where they can", "[quant/w8a8]") {
@@ -88,9 +85,7 @@ TEST_CASE("integers compute what the simulation does", "[quant/w8a8]") {
   const Index K = GENERATE(1, 7, 64, 130);
   const auto x = normal(9, K, 6, 0.5f), w = normal(11, K, 7);
   const auto bias = even_values<float, 1>({11}, 8);
-  RunningRange range(99);
-  range.add<float>(x);
-  const auto input = range.grid();
+  const auto input = activation_grid(percentile_range(x.span(), 99));
   const auto weights = searched_weight_grid<float>(w);
 
   Poisoned<float, 2> y({9, 11});
@@ -123,15 +118,12 @@ TEST_CASE("outlier metrics", "[quant/w8a8]") {
 }
 
 TEST_CASE("the W8A8 recipe refuses what it cannot calibrate", "[quant/w8a8]") {
-  RunningRange range;
-  CHECK(contains(message_of([&] { (void)range.grid(); }), "no batch"));
-  CHECK(contains(message_of([&] { range.add<float>(Tensor<float, 2>({0, 4})); }), "no numbers"));
   Tensor<float, 2> x({1, 2});
   x(0, 1) = std::numeric_limits<float>::quiet_NaN();
-  CHECK(contains(message_of([&] { range.add<float>(x); }), "batch(0, 1)"));
-  CHECK(range.empty());
   CHECK(contains(message_of([&] { weight_grid<float>(x); }), "weight(0, 1)"));
-  CHECK(contains(message_of([] { RunningRange(40); }), "percentile"));
+  CHECK(contains(message_of([&] { weight_grid<float>(Tensor<float, 2>({0, 4})); }), "[0, 4]"));
+  CHECK(contains(message_of([] { MovingRange(0.9, 40); }), "percentile"));
+  CHECK(contains(message_of([] { activation_grid({0, INFINITY}); }), "range"));
   CHECK(contains(message_of([&] {
                    w8a8_operator(x, {}, {1, 0, unsigned_codes(8)}, {1, 0, unsigned_codes(8)});
                  }),

@@ -17,7 +17,7 @@ FLOORS = {
     "io": 3, "dist": 3, "interop": 3,
 }
 EDGE = 3
-TOP = {"weft.hpp": 2, "catalog.hpp": 2}  # files of no folder, and the highest floor they may include
+TOP = {"weft.hpp": 2, "catalog.hpp": 2, "quant.hpp": 2}  # files of no folder, and the highest floor they may include
 
 # Families that hand their work to another family's engine: block masks, permutations and the local
 # half of joint mixers to softmax; feature maps, deltas, flows and state spaces to the linear
@@ -56,7 +56,7 @@ def family(path):
 
 
 def is_umbrella(path):
-    return path == "weft.hpp" or bool(re.fullmatch(r"attention/\w+\.hpp", path))
+    return path in ("weft.hpp", "quant.hpp") or bool(re.fullmatch(r"attention/\w+\.hpp", path))
 
 
 def floor_of(path):

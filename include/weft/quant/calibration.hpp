@@ -83,18 +83,21 @@ inline Range percentile_range(std::span<const float> x, double p) {
   return {percentile(x, 100 - p), percentile(x, p)};
 }
 
-/// The running average of the ranges of batches.
+/// The running average of the ranges of batches, or of their percentile_ranges.
 class MovingRange {
  public:
-  /// Throws unless 0 <= momentum < 1.
-  explicit MovingRange(double momentum = 0.9) : momentum_(momentum) {
+  /// Throws unless 0 <= momentum < 1 and 50 <= percentile <= 100.
+  explicit MovingRange(double momentum = 0.9, double percentile = 100)
+      : momentum_(momentum), percentile_(percentile) {
     require(momentum >= 0 && momentum < 1, "MovingRange: momentum ", momentum,
             "; wanted at least 0 and less than 1");
+    require(percentile >= 50 && percentile <= 100, "MovingRange: percentile ", percentile,
+            "; wanted 50 to 100");
   }
 
   /// Throws as min_max does.
   void observe(std::span<const float> batch) {
-    const Range next = min_max(batch);
+    const Range next = percentile_ == 100 ? min_max(batch) : percentile_range(batch, percentile_);
     const double keep = empty_ ? 0 : momentum_;
     range_ = {keep * range_.low + (1 - keep) * next.low,
               keep * range_.high + (1 - keep) * next.high};
@@ -108,7 +111,7 @@ class MovingRange {
   }
 
  private:
-  double momentum_;
+  double momentum_, percentile_;
   Range range_;
   bool empty_ = true;
 };

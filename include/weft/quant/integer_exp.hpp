@@ -88,29 +88,13 @@ double visible_scores(const std::int32_t* x, const std::uint8_t* visible, Index 
   return any ? largest : kHidden;
 }
 
-/// row <- e of (row - largest), exactly 0 where hidden. n is a multiple of the register.
+/// e of (score - largest) of a register of them, exactly 0 where hidden.
 template <class A>
-void exp_row(const IntegerExp& exp, double largest, double* row, Index n) noexcept {
+[[gnu::always_inline]] inline Vec<double, A> visible_exp(const IntegerExp& exp, double largest,
+                                                         const double* scores) noexcept {
   using V = Vec<double, A>;
-  for (Index j = 0; j < n; j += kWidth<double, A>) {
-    const V x = load<A>(row + j);
-    const V e = exp(xsimd::min(x - V(largest), V(0)));
-    store<A>(row + j, xsimd::select(x == V(kHidden), V(0), e));
-  }
-}
-
-/// A sum of integers below 2^83, rounded once: the parts above and below 2^30 are summed exactly
-/// and therefore in any order. n is a multiple of the register.
-template <class A>
-double exact_sum(const double* row, Index n) noexcept {
-  using V = Vec<double, A>;
-  V high(0), low(0);
-  for (Index j = 0; j < n; j += kWidth<double, A>) {
-    const V e = load<A>(row + j), part = xsimd::floor(e * V(0x1p-30));
-    high += part;
-    low += e - part * V(0x1p30);
-  }
-  return weft::detail::sum_lanes(high) * 0x1p30 + weft::detail::sum_lanes(low);
+  const V x = load<A>(scores);
+  return xsimd::select(x == V(kHidden), V(0), exp(xsimd::min(x - V(largest), V(0))));
 }
 
 }  // namespace detail

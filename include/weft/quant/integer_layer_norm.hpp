@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/core/dtype.hpp>
 #include <weft/core/executor.hpp>
 #include <weft/core/lanes.hpp>
 #include <weft/core/tensor.hpp>
@@ -60,37 +61,38 @@ inline void require_no_overflow(bool fits, int shift) {
           " overflows its sum of squares; give a larger shift");
 }
 
-/// y = x - mean; returns the mean. n is at most 2^20.
+/// Rows in scratch memory are this long: a multiple of all registers.
+constexpr Index padded_channels(Index n) noexcept { return round_up(n, 8); }
+
+/// The mean of a row, rounded; y = x, followed by the mean. n is at most 2^20.
 template <class A>
-double centre_row(const std::int32_t* x, Index n, double* y) noexcept {
+double rounded_mean(const std::int32_t* x, Index n, double* y) noexcept {
   using V = Vec<double, A>;
-  constexpr Index W = kWidth<double, A>;
+  const Index padded = padded_channels(n);
   for (Index d = 0; d < n; ++d) y[d] = x[d];
+  std::fill(y + n, y + padded, 0.);
   V sums(0);
-  Index d = 0;
-  for (; d + W <= n; d += W) sums += load<A>(y + d);
-  double sum = weft::detail::sum_lanes(sums);
-  for (; d < n; ++d) sum += y[d];
-  const double mean = round_half_even(sum / static_cast<double>(n));
-  for (Index i = 0; i < n; ++i) y[i] -= mean;
+  for (Index d = 0; d < padded; d += kWidth<double, A>) sums += load<A>(y + d);
+  const double mean = round_half_even(weft::detail::sum_lanes(sums) / static_cast<double>(n));
+  std::fill(y + n, y + padded, mean);
   return mean;
 }
 
-/// floor(sqrt(sum floor(y / 2^shift)^2)) 2^shift, or kOverflow. Squares are summed in two parts,
-/// above and below 2^26, both of them exactly.
+/// y -= mean; returns floor(sqrt(sum floor(y / 2^shift)^2)) 2^shift, or kOverflow. Squares are
+/// summed in two parts, above and below 2^26, both of them exactly. n is padded.
 template <class A>
-std::int64_t row_std(const double* y, Index n, int shift) noexcept {
+std::int64_t centre_row(double mean, double* y, Index n, int shift) noexcept {
   using V = Vec<double, A>;
-  constexpr Index W = kWidth<double, A>;
   const V step(std::ldexp(1., -shift));
   V high(0), low(0), largest(0);
-  for (Index d = 0; d < n; d += W) {
-    const Index lanes = std::min(W, n - d);
-    const V v = xsimd::floor(load_partial<A>(y + d, lanes) * step), square = v * v;
-    const V part = xsimd::floor(square * V(0x1p-26));
+  for (Index d = 0; d < n; d += kWidth<double, A>) {
+    const V away = load<A>(y + d) - V(mean);
+    store<A>(y + d, away);
+    const V v = xsimd::floor(away * step), square = v * v;
+    const V above = xsimd::floor(square * V(0x1p-26));
     largest = xsimd::max(largest, xsimd::abs(v));
-    high += part;
-    low += square - part * V(0x1p26);
+    high += above;
+    low += square - above * V(0x1p26);
   }
   const double top = weft::detail::max_lanes(largest), above = weft::detail::sum_lanes(high);
   if (top >= kSquareLimit || above >= 0x1p37) return kOverflow;
@@ -99,25 +101,19 @@ std::int64_t row_std(const double* y, Index n, int shift) noexcept {
   return static_cast<std::int64_t>(integer_sqrt(sum) << shift);
 }
 
-/// y <- floor(y factor / 2). |y| is at most about std, and so the product below 2^33.
+/// y = x - mean, padded, and what the row is normalised by; meaningless where std is kOverflow.
 template <class A>
-void scale_centred(double* y, Index n, std::int64_t factor) noexcept {
-  using V = Vec<double, A>;
-  const V half(static_cast<double>(factor) / 2);
-  for (Index d = 0; d < n; d += kWidth<double, A>) {
-    const Index lanes = std::min(kWidth<double, A>, n - d);
-    store_partial<A>(y + d, xsimd::floor(load_partial<A>(y + d, lanes) * half), lanes);
-  }
+IntegerMoments measure_integers(const std::int32_t* x, Index n, int shift, double* y) noexcept {
+  const double mean = rounded_mean<A>(x, n, y);
+  const std::int64_t std = centre_row<A>(mean, y, padded_channels(n), shift);
+  const std::int64_t factor = std <= 0 ? 0 : (std::int64_t{1} << 31) / std;
+  return {static_cast<std::int64_t>(mean), std, factor};
 }
 
-/// The integers n of a row, as doubles; meaningless where std is kOverflow.
-template <class A>
-IntegerMoments normalize_integers(const std::int32_t* x, Index n, int shift, double* y) noexcept {
-  const double mean = centre_row<A>(x, n, y);
-  const std::int64_t std = row_std<A>(y, n, shift);
-  const std::int64_t factor = std <= 0 ? 0 : (std::int64_t{1} << 31) / std;
-  scale_centred<A>(y, n, factor);
-  return {static_cast<std::int64_t>(mean), std, factor};
+/// floor(y factor / 2) of a register. |y| is at most about std, and so the product below 2^33.
+template <class V>
+[[gnu::always_inline]] inline V scale_centred(const V& y, std::int64_t factor) noexcept {
+  return xsimd::floor(y * V(static_cast<double>(factor) / 2));
 }
 
 }  // namespace detail
@@ -130,10 +126,12 @@ IntegerMoments integer_normalize(View<const std::int32_t, 1> x, View<std::int64_
   require(x.extent(0) >= 1 && x.extent(0) <= (1 << 20), "integer_normalize: a row of ", x.extent(0),
           " integers, must be 1 to 2^20");
   require(shift >= 0 && shift <= 31, "integer_normalize: a shift of ", shift, ", must be 0 to 31");
-  Tensor<double, 1> y({x.extent(0)});
-  const auto moments = detail::normalize_integers<A>(x.data(), x.extent(0), shift, y.data());
+  Tensor<double, 1> y({detail::padded_channels(x.extent(0))});
+  const auto moments = detail::measure_integers<A>(x.data(), x.extent(0), shift, y.data());
   detail::require_no_overflow(moments.std != detail::kOverflow, shift);
-  for (Index d = 0; d < y.extent(0); ++d) n(d) = static_cast<std::int64_t>(y(d));
+  for (Index d = 0; d < n.extent(0); ++d)
+    n(d) = static_cast<std::int64_t>(
+        detail::scale_centred(Vec<double, A>(y(d)), moments.factor).get(0));
   return moments;
 }
 
@@ -142,14 +140,13 @@ class IntegerLayerNorm {
  public:
   /// gamma and beta [D].
   IntegerLayerNorm(View<const float, 1> gamma, View<const float, 1> beta, int shift = 0)
-      : bias_({gamma.extent(0)}),
-        step_({gamma.extent(0)}),
-        beta_({gamma.extent(0)}),
-        shift_(shift) {
+      : channels_(gamma.extent(0)), shift_(shift) {
     const Index D = gamma.extent(0);
     require(D >= 1 && D <= (1 << 20) && beta.extent(0) == D, "IntegerLayerNorm: gamma is ", gamma,
             ", beta ", beta, "; wanted two of 1 to 2^20 channels");
     require(shift >= 0 && shift <= 31, "IntegerLayerNorm: a shift of ", shift, ", must be 0 to 31");
+    for (auto* rows : {&bias_, &step_, &beta_})
+      *rows = Tensor<double, 1>({detail::padded_channels(D)});
     const double sf = std::sqrt(static_cast<double>(D)) * 0x1p-30;
     for (Index d = 0; d < D; ++d) {
       const double g = static_cast<double>(gamma(d)), b = static_cast<double>(beta(d));
@@ -161,7 +158,7 @@ class IntegerLayerNorm {
     }
   }
 
-  Index channels() const noexcept { return step_.extent(0); }
+  Index channels() const noexcept { return channels_; }
   double bias(Index d) const noexcept { return bias_(d); }  ///< an integer
   double step(Index d) const noexcept { return step_(d); }  ///< of the results, sf gamma
 
@@ -179,12 +176,12 @@ class IntegerLayerNorm {
     bool* fits = ctx.arena().template take<bool>(tasks);
     ctx.parallel(tasks, [&](Index task, Arena& arena) {
       fits[task] = true;
-      double* y = arena.template take<double>(D);
+      double* y = arena.template take<double>(detail::padded_channels(D));
       const Index end = std::min((task + 1) * block, rows);
       for (Index r = task * block; r < end; ++r) {
-        const auto moments = detail::normalize_integers<A>(x.pointer(r), D, shift_, y);
+        const auto moments = detail::measure_integers<A>(x.pointer(r), D, shift_, y);
         fits[task] = fits[task] && moments.std != detail::kOverflow;
-        finish<A>(moments.factor != 0, y, out.pointer(r));
+        finish<A>(moments.factor, y, out.pointer(r));
       }
     });
     detail::require_no_overflow(std::all_of(fits, fits + tasks, [](bool b) { return b; }), shift_);
@@ -192,15 +189,26 @@ class IntegerLayerNorm {
 
  private:
   template <class A, class T>
-  void finish(bool varies, const double* n, T* out) const noexcept {
-    const double *bias = bias_.data(), *step = step_.data(), *beta = beta_.data();
-    for (Index d = 0; d < channels(); ++d) {
-      const double value = (n[d] + bias[d]) * step[d];
-      out[d] = static_cast<T>(varies && step[d] != 0 ? value : beta[d]);
+  void finish(std::int64_t factor, const double* y, T* out) const noexcept {
+    using V = Vec<double, A>;
+    constexpr Index W = kWidth<double, A>;
+    if (factor == 0) {
+      for (Index d = 0; d < channels(); ++d) out[d] = static_cast<T>(beta_(d));
+      return;
     }
+    const auto value = [&](Index d) {
+      const V n = detail::scale_centred(load<A>(y + d), factor);
+      const V step = load<A>(step_.data() + d);
+      return V(xsimd::select(step == V(0), load<A>(beta_.data() + d),
+                             (n + load<A>(bias_.data() + d)) * step));
+    };
+    Index d = 0;
+    for (; d + W <= channels(); d += W) store_as<A>(out + d, value(d));
+    if (d < channels()) store_as_partial<A>(out + d, value(d), channels() - d);
   }
 
-  Tensor<double, 1> bias_, step_, beta_;
+  Tensor<double, 1> bias_, step_, beta_;  ///< padded
+  Index channels_;
   int shift_;
 };
 

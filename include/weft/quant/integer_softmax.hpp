@@ -39,12 +39,12 @@ struct IntegerSoftmax {
 
 struct LogIntegerSoftmax {
   double scale;  ///< of the scores, in [2^-24, 1]
-  int bits = 4;  ///< of the codes, 1 to 6
+  int bits = 4;  ///< of the codes, 1 to 8; uint8_t has no room for 2^8
 };
 
 namespace detail {
 
-/// One row of I-BERT's softmax: exponentials become codes, in place.
+/// One row of I-BERT's softmax: scores become codes, in place.
 struct SoftmaxRow {
   IntegerExp exp;
   double factor;  ///< from e to e16
@@ -59,20 +59,22 @@ struct SoftmaxRow {
   static constexpr double kLargest = 32767;  // 2^15 - 1; the reference clamps to one less
   double hidden() const noexcept { return 0; }
 
+  /// n is a multiple of the register.
   template <class A>
-  void operator()(double* e, Index n) const noexcept {
+  void operator()(double* row, Index n, double largest) const noexcept {
     using V = Vec<double, A>;
     V sums(0);
     for (Index j = 0; j < n; j += kWidth<double, A>) {
-      const V e16 = xsimd::min(xsimd::nearbyint(load<A>(e + j) * V(factor)), V(kLargest - 1));
-      store<A>(e + j, e16);
+      const V e = visible_exp<A>(exp, largest, row + j);
+      const V e16 = xsimd::min(xsimd::nearbyint(e * V(factor)), V(kLargest - 1));
+      store<A>(row + j, e16);
       sums += e16;
     }
     const double sum = weft::detail::sum_lanes(sums);
     // 2^32 / sum is not near an integer that it does not reach: both are far below 2^53.
     const V share((sum == 0 ? 0 : std::floor(0x1p32 / sum)) * std::ldexp(1., bits - 32));
     for (Index j = 0; j < n; j += kWidth<double, A>)
-      store<A>(e + j, xsimd::floor(load<A>(e + j) * share));
+      store<A>(row + j, xsimd::floor(load<A>(row + j) * share));
   }
 };
 
@@ -82,22 +84,31 @@ struct LogSoftmaxRow {
   double flushed;
 
   explicit LogSoftmaxRow(const LogIntegerSoftmax& s) : exp(s.scale) {
-    require(s.bits >= 1 && s.bits <= 6, "integer_softmax: logarithmic codes of ", s.bits,
-            " bits, must be 1 to 6");
+    require(s.bits >= 1 && s.bits <= 8, "integer_softmax: logarithmic codes of ", s.bits,
+            " bits, must be 1 to 8");
     flushed = static_cast<double>(1 << s.bits);
   }
 
   double hidden() const noexcept { return flushed; }
 
+  /// n is a multiple of the register. The sum, of up to 83 bits, is rounded once: its parts above
+  /// and below 2^30 are summed exactly and therefore in any order.
   template <class A>
-  void operator()(double* e, Index n) const noexcept {
+  void operator()(double* row, Index n, double largest) const noexcept {
     using V = Vec<double, A>;
-    const V sum(exact_sum<A>(e, n));
+    V high(0), low(0);
     for (Index j = 0; j < n; j += kWidth<double, A>) {
-      const V x = load<A>(e + j);
-      const V code =
-          xsimd::min(rounded_log2(xsimd::nearbyint(sum / xsimd::max(x, V(1)))), V(flushed));
-      store<A>(e + j, xsimd::select(x == V(0), V(flushed), code));
+      const V e = visible_exp<A>(exp, largest, row + j), above = xsimd::floor(e * V(0x1p-30));
+      store<A>(row + j, e);
+      high += above;
+      low += e - above * V(0x1p30);
+    }
+    const V sum(weft::detail::sum_lanes(high) * 0x1p30 + weft::detail::sum_lanes(low));
+    for (Index j = 0; j < n; j += kWidth<double, A>) {
+      const V e = load<A>(row + j);
+      const V ratio = xsimd::nearbyint(sum / xsimd::max(e, V(1)));
+      const V code = xsimd::min(rounded_log2(ratio), V(flushed));
+      store<A>(row + j, xsimd::select(e == V(0), V(flushed), code));
     }
   }
 
@@ -137,6 +148,8 @@ void integer_softmax(const S& softmax, View<const std::int32_t, 2> x,
   const auto kernel = detail::row_kernel(softmax);
   const Index n = x.extent(1), padded = round_up(n, kWidth<double, A>);
   weft::detail::require_same_rows("integer_softmax", "x", x, "codes", codes);
+  require(kernel.hidden() <= std::numeric_limits<Code>::max(), "integer_softmax: the code ",
+          kernel.hidden(), " of nothing does not fit in ", 8 * sizeof(Code), " bits");
   const bool masked = visible.data() != nullptr;
   if (masked) weft::detail::require_same_rows("integer_softmax", "x", x, "visible", visible);
   const Index block = std::max<Index>(1, weft::detail::kRowTask / std::max<Index>(1, n));
@@ -149,8 +162,7 @@ void integer_softmax(const S& softmax, View<const std::int32_t, 2> x,
       if (largest == detail::kHidden) {
         std::fill_n(row, n, kernel.hidden());
       } else {
-        detail::exp_row<A>(kernel.exp, largest, row, padded);
-        kernel.template operator()<A>(row, padded);
+        kernel.template operator()<A>(row, padded, largest);
       }
       detail::narrow_row<A>(row, codes.pointer(r), n);
     }

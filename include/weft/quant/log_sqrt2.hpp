@@ -86,8 +86,9 @@ template <class T>
 LogSqrt2Grid log_sqrt2_grid(View<const T, 2> p, int bits) {
   LogSqrt2Grid best{.delta = 0, .bits = bits};
   detail::check_log_sqrt2(best);
-  const auto values = detail::finite_elements("p", p);
-  std::vector<double> sorted = values;
+  const auto copy = finite_doubles("p", p);
+  const std::span<const double> values = copy.span();
+  std::vector<double> sorted(values.begin(), values.end());
   std::sort(sorted.begin(), sorted.end());
   double least = std::numeric_limits<double>::infinity();
   for (const double percentile : kPercentiles) {
@@ -141,7 +142,7 @@ void log_sqrt2_product(const LogSqrt2Grid& grid, View<const std::uint8_t, 2> cod
   detail::check_log_sqrt2(grid);
   const Index keys = v.extent(0), cols = v.extent(1);
   require(keys < (Index{1} << 23), "log_sqrt2_product: ", keys, " keys, must be below 2^23");
-  const int room = 23 - std::bit_width(static_cast<std::uint32_t>(keys));
+  const int room = 23 - static_cast<int>(std::bit_width(static_cast<std::uint32_t>(keys)));
   const int fraction = std::clamp(grid.flushed() / 2, 0, room);
   detail::check_shift_product("log_sqrt2_product", codes, grid.flushed(), v, fraction, out);
   const Index padded = round_up(cols, kWidth<std::int32_t, A>);

@@ -2,6 +2,7 @@
 
 #include <weft/core/tensor.hpp>
 #include <weft/quant/affine.hpp>
+#include <weft/quant/doubles.hpp>
 
 #include <algorithm>
 #include <array>
@@ -54,20 +55,6 @@ inline double quantile(std::span<const double> sorted, double p) {
 
 namespace detail {
 
-/// The elements of a matrix in row-major order. Throws where one is not finite.
-template <class T>
-std::vector<double> finite_elements(const char* name, const View<const T, 2>& x) {
-  std::vector<double> out;
-  out.reserve(static_cast<std::size_t>(x.size()));
-  for (Index r = 0; r < x.extent(0); ++r)
-    for (Index c = 0; c < x.extent(1); ++c) {
-      require(std::isfinite(x(r, c)), name, "(", r, ", ", c, ") is ", x(r, c),
-              "; wanted finite numbers");
-      out.push_back(static_cast<double>(x(r, c)));
-    }
-  return out;
-}
-
 template <class Grid>
 double squared_error(const Grid& grid, std::span<const double> x) noexcept {
   double sum = 0;
@@ -95,9 +82,9 @@ inline bool is_constant(double lo, double hi, CodeRange codes) noexcept {
   return !(scale > 0x1p-52 * std::max(std::abs(lo), std::abs(hi)));
 }
 
-inline RealZeroGrid percentile_grid(std::vector<double> x, CodeRange codes) {
+inline RealZeroGrid percentile_grid(std::span<const double> x, CodeRange codes) {
   require(!x.empty(), "percentile_grid: there are no numbers");
-  std::vector<double> sorted = x;
+  std::vector<double> sorted(x.begin(), x.end());
   std::sort(sorted.begin(), sorted.end());
   if (is_constant(sorted.front(), sorted.back(), codes)) return grid_of_one(x.front(), codes);
   // Where all percentiles agree the ends are taken instead.
@@ -120,7 +107,7 @@ inline RealZeroGrid percentile_grid(std::vector<double> x, CodeRange codes) {
 /// One grid for all of x.
 template <class T>
 RealZeroGrid percentile_grid(View<const T, 2> x, CodeRange codes) {
-  return detail::percentile_grid(detail::finite_elements("x", x), codes);
+  return detail::percentile_grid(finite_doubles("x", x).span(), codes);
 }
 
 /// A grid per row: of a weight [out, in], one for each output.

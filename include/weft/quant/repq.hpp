@@ -41,7 +41,8 @@ template <class T>
 std::vector<RealZeroGrid> channel_grids(View<const T, 2> x, CodeRange codes) {
   std::vector<RealZeroGrid> out;
   for (Index c = 0; c < x.extent(1); ++c) {
-    const auto values = detail::finite_elements<T>("x", x.slice(1, c, 1));
+    const auto column = finite_doubles("x", x.slice(1, c, 1));
+    const std::span<const double> values = column.span();
     require(!values.empty(), "channel_grids: x is ", x, ", has no rows");
     const auto [lo, hi] = std::minmax_element(values.begin(), values.end());
     if (detail::is_constant(*lo, *hi, codes))
@@ -59,7 +60,8 @@ std::vector<RealZeroGrid> dual_clipped_grids(View<const T, 2> x, CodeRange codes
   const auto factor = [](int i) { return 1 - 0.05 * i; };
   std::vector<RealZeroGrid> out;
   for (Index c = 0; c < x.extent(1); ++c) {
-    const auto values = detail::finite_elements<T>("x", x.slice(1, c, 1));
+    const auto column = finite_doubles("x", x.slice(1, c, 1));
+    const std::span<const double> values = column.span();
     require(!values.empty(), "dual_clipped_grids: x is ", x, ", has no rows");
     const auto [lo, hi] = std::minmax_element(values.begin(), values.end());
     RealZeroGrid best{0, *lo, codes};

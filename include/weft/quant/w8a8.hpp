@@ -1,5 +1,7 @@
 #pragma once
 
+#include <weft/quant/calibration.hpp>
+#include <weft/quant/doubles.hpp>
 #include <weft/quant/int8_operator.hpp>
 #include <weft/quant/percentile_grid.hpp>
 
@@ -24,55 +26,23 @@
 /// What a model loses is seen by simulation, floating-point operations on rounded numbers
 /// (`round_trip` and any product); `w8a8_operator` runs the same sums on integers.
 ///
-/// Calibration is offline, in double. Throws where data is not finite or a batch is empty.
+/// Calibration is offline, in double. Throws where data is not finite or there is none.
 namespace weft::quant {
 
 /// The smallest scale and the least upper end of a range.
 inline constexpr double kLeastScale = 1e-8;
 
-/// Range of activations over batches.
-class RunningRange {
- public:
-  /// percentile: in percent, above 50; 100 takes the extremes of a batch.
-  explicit RunningRange(double percentile = 100, double momentum = 0.9)
-      : percentile_(percentile), momentum_(momentum) {
-    require(percentile > 50 && percentile <= 100, "RunningRange: a percentile of ", percentile,
-            ", must be in (50, 100]");
-    require(momentum >= 0 && momentum < 1, "RunningRange: a momentum of ", momentum,
-            ", must be in [0, 1)");
-  }
-
-  template <class T>
-  void add(View<const T, 2> batch) {
-    auto x = detail::finite_elements("batch", batch);
-    require(!x.empty(), "RunningRange: the batch is ", batch, ", has no numbers");
-    std::sort(x.begin(), x.end());
-    const double low = quantile(x, (100 - percentile_) / 100),
-                 high = quantile(x, percentile_ / 100);
-    low_ = empty_ ? low : momentum_ * low_ + (1 - momentum_) * low;
-    high_ = empty_ ? high : momentum_ * high_ + (1 - momentum_) * high;
-    empty_ = false;
-  }
-
-  bool empty() const noexcept { return empty_; }
-  double low() const noexcept { return low_; }
-  double high() const noexcept { return high_; }
-
-  /// The grid of activations. Throws before the first batch.
-  AffineGrid<double> grid(int bits = 8) const {
-    require(!empty_, "RunningRange: there was no batch to take a range from");
-    const CodeRange codes = unsigned_codes(bits);
-    const double lo = std::min(low_, 0.), hi = std::max(high_, kLeastScale);
-    const double scale = std::max((hi - lo) / codes.high, kLeastScale);
-    const double zero = std::clamp<double>(round_half_even(-lo / scale), 0, codes.high);
-    return {scale, static_cast<int>(zero), codes};
-  }
-
- private:
-  double percentile_, momentum_;
-  double low_ = 0, high_ = 0;
-  bool empty_ = true;
-};
+/// The grid of activations of this range, which MovingRange(0.9, p) of calibration.hpp takes from
+/// batches.
+inline AffineGrid<double> activation_grid(Range range, int bits = 8) {
+  const CodeRange codes = unsigned_codes(bits);
+  require(std::isfinite(range.low) && std::isfinite(range.high), "activation_grid: a range from ",
+          range.low, " to ", range.high);
+  const double lo = std::min(range.low, 0.), hi = std::max(range.high, kLeastScale);
+  const double scale = std::max((hi - lo) / codes.high, kLeastScale);
+  const double zero = std::clamp<double>(round_half_even(-lo / scale), 0, codes.high);
+  return {scale, static_cast<int>(zero), codes};
+}
 
 namespace detail {
 
@@ -89,7 +59,8 @@ inline AffineGrid<double> clipped_weight_grid(double low, double clip, int bits)
 /// The grid of all weights [N, K] by their largest magnitude.
 template <class T>
 AffineGrid<double> weight_grid(View<const T, 2> weight, int bits = 8) {
-  const auto w = detail::finite_elements("weight", weight);
+  const auto copy = finite_doubles("weight", weight);
+  const std::span<const double> w = copy.span();
   require(!w.empty(), "weight_grid: the weight is ", weight);
   const auto [low, high] = std::minmax_element(w.begin(), w.end());
   return detail::clipped_weight_grid(*low, std::max(-*low, *high), bits);
@@ -99,7 +70,8 @@ AffineGrid<double> weight_grid(View<const T, 2> weight, int bits = 8) {
 template <class T>
 AffineGrid<double> searched_weight_grid(View<const T, 2> weight, int bits = 8,
                                         double margin = 0.5) {
-  const auto w = detail::finite_elements("weight", weight);
+  const auto copy = finite_doubles("weight", weight);
+  const std::span<const double> w = copy.span();
   require(!w.empty(), "searched_weight_grid: the weight is ", weight);
   require(margin >= 0 && std::isfinite(margin), "searched_weight_grid: a margin of ", margin);
   const auto [low, high] = std::minmax_element(w.begin(), w.end());
@@ -157,7 +129,8 @@ struct OutlierMetrics {
 
 template <class T>
 OutlierMetrics outlier_metrics(View<const T, 2> x) {
-  const auto values = detail::finite_elements("x", x);
+  const auto copy = finite_doubles("x", x);
+  const std::span<const double> values = copy.span();
   if (values.empty()) return {};
   const double count = static_cast<double>(values.size());
   OutlierMetrics out;
