@@ -95,6 +95,29 @@ TEST_CASE("kv_cache: codes keep what they promise", "[quant]") {
   }
 }
 
+TEST_CASE("kv_cache: keys in a rotated basis lose less to outliers", "[quant]") {
+  // Blocks of 32, 4 and 1 channels.
+  for (const Index dim : {32, 12, 5}) {
+    const Shape shape{1, 2, 1, 70, dim, 16};
+    Inputs in(shape);
+    for (Index t = 0; t < 70; ++t) in.k(0, 0, t, 3) += 30;
+    const auto error = [&](bool rotate, const std::vector<Index>& chunks) {
+      const TokenwiseKv formats{{8, true}, {8, true}, rotate};
+      auto cache = make_state(kMixer, formats, shape.cache());
+      const auto seen = [&](reference::Rows rows, bool keys) {
+        // Values as the cache has them; keys as they are.
+        if (!keys) reference::code_tokens(rows, 0, rows.size(), 0, 8, true);
+        return rows;
+      };
+      return error_of_rows(decode(cache, in, chunks), in, 0, seen);
+    };
+    const double by_steps = error(true, steps(70)), plain = error(false, steps(70));
+    CHECK(std::abs(by_steps - error(true, {70})) < 1e-4);
+    CHECK(by_steps < (dim == 32 ? 0.6 * plain : dim == 12 ? plain : 1.001 * plain));
+    CHECK(by_steps < 0.3);
+  }
+}
+
 TEST_CASE("kv_cache: numbers of E4M3", "[quant]") {
   const auto coded = [](reference::Rows rows, bool) {
     reference::code_e4m3(rows);

@@ -3,6 +3,7 @@
 #include <weft/attention/softmax/dot_keys.hpp>
 #include <weft/core/row_access.hpp>
 #include <weft/quant/float8_plane.hpp>
+#include <weft/quant/hadamard.hpp>
 #include <weft/quant/kv_products.hpp>
 
 /// Keys and values of which the older tokens are codes and the newer ones floats, as a source of
@@ -89,9 +90,19 @@ struct PlaneReader {
   }
 };
 
+/// A row times the Hadamard matrix, in place, as HadamardRotation without signs has it; twice is
+/// the row itself.
+template <class A>
+void rotate_row(float* row, Index dim) noexcept {
+  const Index block = dim & -dim;
+  for (Index at = 0; at < dim; at += block)
+    detail::hadamard_row<A, float>(detail::PlainRow<float, A>{row + at}, row + at, block);
+}
+
 /// Both sides, and their sizes.
 struct CodedKv {
   Index heads = 0, key_channels = 0, value_channels = 0, tokens = 0;
+  bool rotated_keys = false;  ///< planes hold keys times the Hadamard matrix, grids of tokens only
   CodedSide<KeyPlane> key_side;
   CodedSide<ValuePlane> value_side;
 
@@ -103,6 +114,7 @@ struct CodedKv {
   template <class A>
   void read_keys(Index b, Index h, Index j0, Index n, float* to, Index ld) const noexcept {
     key_side.read<A>(b, h, j0, n, to, ld);
+    for (Index i = 0; rotated_keys && i < n; ++i) rotate_row<A>(to + i * ld, key_channels);
   }
   template <class A>
   void read_values(Index b, Index h, Index j0, Index n, float* to, Index ld) const noexcept {
@@ -121,9 +133,16 @@ struct CodedKv {
     const auto work = detail::KeyWork::in(scratch, rows, key_channels);
     for (const auto& part : key_side.planes)
       if (part.count > 0 && part.plane->group() == 0) {
-        for (Index r = 0; r < rows; ++r)
-          detail::encode_factors<A>({q + r * q_ld, nullptr, nullptr, 0}, key_channels, r,
-                                    work.plain);
+        for (Index r = 0; r < rows; ++r) {
+          const float* query = q + r * q_ld;
+          if (rotated_keys) {
+            float* rotated = row_buffer(scratch, rows);
+            std::copy_n(query, q_ld, rotated);
+            rotate_row<A>(rotated, key_channels);
+            query = rotated;
+          }
+          detail::encode_factors<A>({query, nullptr, nullptr, 0}, key_channels, r, work.plain);
+        }
         return;
       }
   }
@@ -173,12 +192,16 @@ struct CodedKv {
  private:
   static constexpr Index kRows = 16;  ///< rows written out at a time where codes are not used
 
+  float* row_buffer(float* scratch, Index rows) const noexcept {
+    return scratch + detail::KeyWork::size(rows, key_channels) +
+           detail::ValueWork::size(rows, value_channels);
+  }
+
   /// f(i, n, rows, ld) for `count` rows, kRows at a time.
   template <class A, class Read, class F>
   void for_rows(const KvTile& tile, Index dim, float* scratch, const Read& read, Index count,
                 const F& f) const noexcept {
-    float* buffer = scratch + detail::KeyWork::size(tile.rows, key_channels) +
-                    detail::ValueWork::size(tile.rows, value_channels);
+    float* buffer = row_buffer(scratch, tile.rows);
     const Index ld = round_up(dim, kWidth<float, A>);
     for (Index i = 0; i < count; i += kRows) {
       const Index n = std::min(kRows, count - i);

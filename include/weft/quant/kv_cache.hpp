@@ -13,6 +13,9 @@ struct TokenwiseKv {
   using Cache = TokenwiseKvCache;
   KvFormat keys;
   KvFormat values;
+  /// Keys and queries times the Hadamard matrix of the head (hadamard.hpp; QuaRot,
+  /// arXiv:2404.00456): logits are the same, outliers of single channels are spread over all.
+  bool rotate_keys = false;
 };
 
 /// Errors of about 0.3 % of the largest channel of each token.
@@ -28,6 +31,7 @@ class TokenwiseKvCache {
 
   TokenwiseKvCache(const TokenwiseKv& formats, const CacheSizes& sizes)
       : sizes_(checked(formats, sizes)),
+        rotate_keys_(formats.rotate_keys),
         keys_({sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.key_dim}, formats.keys, 0),
         values_({sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.value_dim}, formats.values,
                 0) {}
@@ -53,9 +57,12 @@ class TokenwiseKvCache {
               const Context& ctx = Context()) {
     check(k, v);
     const Index n = k.extent(2), heads = sizes_.kv_heads;
-    ctx.parallel(sizes_.batch * heads, [&](Index task, Arena&) {
+    ctx.parallel(sizes_.batch * heads, [&](Index task, Arena& arena) {
       const Index b = task / heads, h = task % heads;
-      keys_.put(b, h, length_, n, k.pointer(b, h), k.stride(2));
+      if (rotate_keys_)
+        put_rotated(b, h, k, arena.take<float>(sizes_.key_dim));
+      else
+        keys_.put(b, h, length_, n, k.pointer(b, h), k.stride(2));
       values_.put(b, h, length_, n, v.pointer(b, h), v.stride(2));
     });
     length_ += n;
@@ -65,6 +72,7 @@ class TokenwiseKvCache {
     CodedKv out = detail::empty_source(sizes_, length_);
     out.key_side.planes[0] = {&keys_, length_};
     out.value_side.planes[0] = {&values_, length_};
+    out.rotated_keys = rotate_keys_;
     return out;
   }
 
@@ -75,7 +83,16 @@ class TokenwiseKvCache {
     return detail::checked_sizes(sizes);
   }
 
+  void put_rotated(Index b, Index h, const View<const float, 4>& k, float* row) noexcept {
+    for (Index i = 0; i < k.extent(2); ++i) {
+      std::copy_n(k.pointer(b, h, i), sizes_.key_dim, row);
+      rotate_row<DefaultArch>(row, sizes_.key_dim);
+      keys_.put(b, h, length_ + i, 1, row, sizes_.key_dim);
+    }
+  }
+
   CacheSizes sizes_;
+  bool rotate_keys_;
   KeyPlane keys_;
   ValuePlane values_;
   Index length_ = 0;
