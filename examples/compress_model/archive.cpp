@@ -74,6 +74,9 @@ void ArchiveWriter::add(const std::string& name, const CompressedLinear& layer) 
     add(name + ".codes", pack(layer.codes).view());
     add(name + ".scale", halves(layer.scale).view());
     if (layer.offset.size() != 0) add(name + ".offset", halves(layer.offset).view());
+  } else if (layer.method.format == Format::float8) {
+    add(name + ".codes", layer.codes.view());
+    add(name + ".scale", layer.scale.view());
   } else {
     Tensor<std::int8_t, 2> codes(layer.codes.shape());
     std::transform(layer.codes.span().begin(), layer.codes.span().end(), codes.data(),
@@ -139,6 +142,9 @@ void Archive::read_codes(const std::string& name, CompressedLinear& layer) const
     for (Index r = 0; r < layer.rows; ++r)
       for (Index c = 0; c < layer.cols; ++c)
         layer.codes(r, c) = static_cast<std::uint8_t>(bytes(r, c / 2) >> (c % 2 * 4) & 15);
+  } else if (method_.format == Format::float8) {
+    layer.codes = file_.read<std::uint8_t, 2>(name);
+    require_shape(layer.codes.view());
   } else {
     const auto bytes = file_.tensor<std::int8_t, 2>(name);
     require_shape(bytes);

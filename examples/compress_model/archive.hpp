@@ -12,7 +12,8 @@
 ///   tensors    of every linear layer X.codes, X.scale, and where it has them X.offset and X.bias;
 ///              everything else as the model has it
 ///
-///   X.codes    I8 [rows, cols]; of 4-bit methods U8 [rows, ceil(cols / 2)], even columns in the
+///   X.codes    I8 [rows, cols], U8 for floats of 8 bits; of 4-bit methods U8 [rows, ceil(cols /
+///   2)], even columns in the
 ///              lower half of the bytes
 ///   X.scale    F32 [rows, 1]; of 4-bit methods F16 [rows, ceil(cols / group)]
 ///   X.offset   F16 like the scale. A weight is scale table[code] + offset

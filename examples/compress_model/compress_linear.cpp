@@ -42,11 +42,26 @@ void round_to_bytes(const View<const float, 2>& weight, CompressedLinear& out) {
   out.scale = std::move(q.scale);
 }
 
+void round_to_floats(const View<const float, 2>& weight, CompressedLinear& out) {
+  const Float8Weight<kE4M3> q(weight);
+  out.scale = Tensor<float, 2>({out.rows, 1});
+  for (Index r = 0; r < out.rows; ++r) {
+    out.scale(r, 0) = q.scales()[r];
+    for (Index c = 0; c < out.cols; ++c) out.codes(r, c) = q.code(r, c);
+  }
+}
+
 void round_to_integers(const View<const float, 2>& weight, CompressedLinear& out) {
   const auto q = quantize<std::uint8_t>(
       weight,
       {unsigned_codes(out.method.bits), /*symmetric=*/false, Block::group(out.method.group)});
   take_integers(q.codes, q.scale, q.zero, out);
+}
+
+void round_to_nearest(const View<const float, 2>& weight, CompressedLinear& out) {
+  if (out.method.format == Format::four_bit) return round_to_integers(weight, out);
+  if (out.method.format == Format::float8) return round_to_floats(weight, out);
+  round_to_bytes(weight, out);
 }
 
 /// Moves scales of channels from the norm into the weight.
@@ -86,12 +101,15 @@ void gptq_columns(const View<const float, 2>& weight, const View<const float, 2>
                   CompressedLinear& out, const Context& ctx) {
   GptqHessian hessian(out.cols);
   hessian.add_batch(inputs, ctx);
-  // Groups of neighbouring columns, so that what multiplies by them needs no order of its own.
+  // Groups of neighbouring columns, so that what multiplies by them needs no order of its own. More
+  // damping than in the paper: there are few tokens for so many columns, and the more is trusted to
+  // them, the worse it gets on others.
   const auto result = gptq(weight, hessian,
                            {.bits = out.method.bits,
                             .group = out.method.group,
                             .static_groups = true,
-                            .activation_order = true},
+                            .activation_order = true,
+                            .damping = 0.1},
                            ctx);
   take_integers(result.codes, result.scale, result.zero, out);
 }
@@ -137,10 +155,7 @@ CompressedLinear compress_linear(const Method& method, View<const float, 2> weig
   weft::require(!method.calibrates() || inputs.extent(0) > 0, std::string(method.name),
                 " needs inputs to calibrate on");
   switch (method.search) {
-    case Search::rounding:
-      method.format == Format::four_bit ? round_to_integers(weight, out)
-                                        : round_to_bytes(weight, out);
-      break;
+    case Search::rounding: round_to_nearest(weight, out); break;
     case Search::smoothquant: smoothquant(weight, inputs, norm, out); break;
     case Search::gptq: gptq_columns(weight, inputs, out, ctx); break;
     case Search::awq: awq(weight, inputs, norm, out, ctx); break;

@@ -44,6 +44,8 @@ Linear CompressedLinear::make_operator() const {
   using namespace weft::quant;
   if (method.format == Format::int8) return Int8Operator<>(matrix_of(*this), bias_of(*this));
   if (method.format == Format::llm_int8) return LlmInt8Operator<>(matrix_of(*this), bias_of(*this));
+  if (method.format == Format::float8)
+    return Float8Operator<>(Float8Weight<kE4M3>(codes, scale.view().select(1, 0)), bias_of(*this));
   const View<const float, 2> offsets =
       offset.size() == 0 ? View<const float, 2>{} : View<const float, 2>(offset);
   return FourBitOperator<>(

@@ -3,6 +3,7 @@
 #include "method.hpp"
 #include "source_operator.hpp"
 #include <weft/layer/any_operator.hpp>
+#include <weft/quant/float8_operator.hpp>
 #include <weft/quant/llm_int8.hpp>
 
 #include <map>
@@ -11,21 +12,22 @@ namespace compress_model {
 
 /// What stands in a compressed model for a multiplication by a weight. SourceOperator is there
 /// while the model is being compressed.
-using Linear = weft::AnyOperator<SourceOperator, weft::quant::Int8Operator<>,
-                                 weft::quant::LlmInt8Operator<>, weft::quant::FourBitOperator<>>;
+using Linear =
+    weft::AnyOperator<SourceOperator, weft::quant::Int8Operator<>, weft::quant::LlmInt8Operator<>,
+                      weft::quant::Float8Operator<>, weft::quant::FourBitOperator<>>;
 
 /// A compressed linear layer as numbers: what a file holds, and what an operator is made from. So
 /// the operators made before saving and after loading are equal.
 struct CompressedLinear {
   Method method{};
   Index rows = 0, cols = 0;
-  Tensor<std::uint8_t, 2> codes;  ///< [rows, cols]; two's complement for int8
+  Tensor<std::uint8_t, 2> codes;  ///< [rows, cols]; two's complement of int8
   Tensor<float, 2> scale;         ///< [rows, groups]; numbers of fp16 for four_bit
   Tensor<float, 2> offset;        ///< the same, or empty: of affine integers
   Tensor<float, 1> bias;          ///< [rows], or empty
 
   /// Bytes in a file: codes of 4 bits two to a byte, their scales and offsets in fp16, those of
-  /// int8 and all biases in fp32.
+  /// 8 bits and all biases in fp32.
   Index bytes() const noexcept;
 
   /// Throws where the numbers do not fit each other.

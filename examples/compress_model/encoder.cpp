@@ -48,17 +48,18 @@ class Reader {
 
   sentence_encoder::Parts<Linear> parts() {
     return {archive_.read("embedding", std::array{n_.vocabulary, n_.narrow}),
-            {layer("layers.0.", n_.narrow, 2 * n_.narrow), layer("layers.1.", n_.wide, n_.wide)},
+            linear("residual", n_.wide, n_.narrow),
+            {layer("layers.0.", n_.narrow), layer("layers.1.", n_.wide)},
             linear("pooled", n_.wide, n_.wide),
             archive_.size("heads"),
             archive_.size("max_tokens")};
   }
 
  private:
-  sentence_encoder::Layer<Linear> layer(const std::string& name, Index in, Index attended) {
+  sentence_encoder::Layer<Linear> layer(const std::string& name, Index in) {
     return {norm(name + "attention_norm", in),
             linear(name + "qkv", 3 * in, in),
-            linear(name + "attention_out", n_.wide, attended),
+            linear(name + "attention_out", n_.wide, in),
             norm(name + "hidden_norm", n_.wide),
             {linear(name + "hidden_in", n_.hidden, n_.wide),
              linear(name + "hidden_out", n_.wide, n_.hidden)}};

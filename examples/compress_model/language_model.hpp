@@ -21,6 +21,13 @@ struct CompressedLanguageModel {
   std::shared_ptr<const weft::SafetensorsFile> source;  ///< has what is not compressed
   std::set<std::string> uncompressed;                   ///< names of tensors there
 
+  /// See generate/evaluation.hpp.
+  double bits_per_byte(std::span<const std::uint8_t> text, Index limit, const Context& ctx) const;
+
+  /// Reads a text of at most the model's context from an empty state. logits [n, 256] of the bytes
+  /// after each of its n bytes, or [1, 256] of the byte after the last.
+  void read(std::span<const std::uint8_t> text, View<float, 2> logits, const Context& ctx) const;
+
   /// Writes all that `load` needs: the layers, and everything else as the model has it.
   void save(const std::filesystem::path& path);
 };

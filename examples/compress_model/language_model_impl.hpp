@@ -80,6 +80,19 @@ CompressedLanguageModel<Mixer> compress_language_model(
 }
 
 template <class Mixer>
+double CompressedLanguageModel<Mixer>::bits_per_byte(std::span<const std::uint8_t> text,
+                                                     Index limit, const Context& ctx) const {
+  return generate::bits_per_byte(model, text, limit, ctx).bits;
+}
+
+template <class Mixer>
+void CompressedLanguageModel<Mixer>::read(std::span<const std::uint8_t> text, View<float, 2> logits,
+                                          const Context& ctx) const {
+  auto state = model.make_state();
+  model.prefill(state, text, logits, ctx);
+}
+
+template <class Mixer>
 void CompressedLanguageModel<Mixer>::save(const std::filesystem::path& path) {
   ArchiveWriter writer(source->metadata().at("kind"), method);
   for (const char* key :

@@ -14,6 +14,7 @@ constexpr Method kMethods[] = {
     {"llm_int8", "the same, but channels with outliers (|x| >= 6) stay floats", Format::llm_int8},
     {"smoothquant", "int8 after moving outliers from activations into weights", Format::int8,
      Search::smoothquant},
+    {"fp8", "weights in floats of 8 bits, E4M3, scales per output", Format::float8},
     {"rtn4", "4-bit integers, rounded to the nearest", Format::four_bit, Search::rounding, 4},
     {"gptq4", "4-bit integers, each column makes up for the errors before it", Format::four_bit,
      Search::gptq, 4},
@@ -38,7 +39,7 @@ Method method_called(std::string_view name) {
                                    [&](const Method& m) { return m.name == name; });
   if (found != std::end(kMethods)) return *found;
   std::string all;
-  for (const Method& m : kMethods) all += " " + std::string(m.name);
+  for (const Method& m : kMethods) all.append(" ").append(m.name);
   weft::fail("there is no method \"" + std::string(name) + "\"; there are:" + all);
 }
 

@@ -12,7 +12,7 @@ namespace compress_model {
 using weft::Index;
 
 /// How an operator keeps its weight.
-enum class Format { int8, llm_int8, four_bit };
+enum class Format { int8, llm_int8, float8, four_bit };
 
 /// How its codes are found.
 enum class Search { rounding, smoothquant, gptq, awq, nf4, fp4 };

@@ -64,7 +64,7 @@ template <weft::FusedOperator Op>
 struct Layer {
   Norm attention_norm;
   Op qkv;
-  Op attention_out;  ///< of layer 0: [Wo; R] and bo + r, so that one product gives y
+  Op attention_out;
   Norm hidden_norm;
   weft::FeedForward<Op, weft::Relu> feed_forward;
 };
@@ -73,6 +73,7 @@ struct Layer {
 template <weft::FusedOperator Op>
 struct Parts {
   weft::Tensor<float, 2> embedding;
+  Op residual;  ///< R and r: widens the residual of layer 0
   std::array<Layer<Op>, 2> layers;
   Op pooled;
   weft::Index heads;
@@ -115,6 +116,7 @@ class BasicSentenceEncoder {
   template <class F>
   void for_each_linear(F f) {
     const std::vector<Parameter> none;
+    f(std::string("residual"), parts_.residual, none);
     for (std::size_t l = 0; l < parts_.layers.size(); ++l) {
       Layer<Op>& layer = parts_.layers[l];
       const std::string name = "layers." + std::to_string(l) + ".";
@@ -133,8 +135,6 @@ class BasicSentenceEncoder {
   weft::Index tokens_of(const std::vector<std::int32_t>& sentence) const;
   void check(Batch sentences, const weft::View<float, 2>& out) const;
   void encode_group(Batch sentences, weft::View<float, 2> out, const weft::Context& ctx) const;
-  void first_layer(Batch sentences, Offsets offsets, Activations x, const weft::Context& ctx) const;
-  void second_layer(Offsets offsets, Activations x, const weft::Context& ctx) const;
 
   Parts<Op> parts_;
   weft::Tensor<float, 2> positions_;  // [longest sentence, I]

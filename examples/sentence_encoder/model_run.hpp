@@ -60,6 +60,18 @@ void attend(const Layer<Op>& layer, weft::Index heads, weft::View<const float, 2
                        split(attended), ctx);
 }
 
+/// y = x + attention of LN(input) and its projection, then z = y + feed-forward layer of LN(y),
+/// both in place of x.
+template <class Op>
+void add_layer(const Layer<Op>& layer, weft::Index heads, weft::View<const float, 2> input,
+               Offsets offsets, Activations x, const weft::Context& ctx) {
+  const weft::Arena::Frame frame(ctx.arena());
+  const Activations attended = take(ctx.arena(), input.extent(0), input.extent(1));
+  attend(layer, heads, input, offsets, attended, ctx);
+  layer.attention_out.apply(attended, x, weft::AddResidual{x}, ctx);
+  weft::pre_norm_block(layer.hidden_norm.view(), layer.feed_forward, x, ctx);
+}
+
 /// means[s] = mean of the rows of sentence s, 0 where it has none.
 inline void average(weft::View<const float, 2> rows, Offsets offsets, Activations means,
                     const weft::Context& ctx) {
@@ -145,37 +157,17 @@ void BasicSentenceEncoder<Op>::encode_group(Batch sentences, weft::View<float, 2
         offsets(s) + static_cast<std::int32_t>(tokens_of(sentences[static_cast<std::size_t>(s)]));
   }
   const weft::Index tokens = offsets(count);
+  const Activations input = detail::take(arena, tokens, parts_.embedding.extent(1));
   const Activations x = detail::take(arena, tokens, width());
-  first_layer(sentences, offsets, x, ctx);
-  second_layer(offsets, x, ctx);
+  detail::look_up(parts_.embedding, positions_, sentences, offsets, input, ctx);
+  parts_.residual.apply(input, x, ctx);
+  detail::add_layer(parts_.layers[0], parts_.heads, input, offsets, x, ctx);
+  detail::add_layer(parts_.layers[1], parts_.heads, x, offsets, x, ctx);
 
   const Activations means = detail::take(arena, count, width());
   detail::average(x, offsets, means, ctx);
   parts_.pooled.apply(means, out, weft::Activate<weft::Tanh>{}, ctx);
   weft::normalize(weft::L2Norm<float>{.floor = 1e-6f}, out, out, ctx);
-}
-
-template <weft::FusedOperator Op>
-void BasicSentenceEncoder<Op>::first_layer(Batch sentences, Offsets offsets, Activations x,
-                                           const weft::Context& ctx) const {
-  const weft::Arena::Frame frame(ctx.arena());
-  const weft::Index width = parts_.embedding.extent(1);
-  const Activations both = detail::take(ctx.arena(), x.extent(0), 2 * width);
-  const Activations attended = both.slice(1, 0, width), input = both.slice(1, width, width);
-  detail::look_up(parts_.embedding, positions_, sentences, offsets, input, ctx);
-  detail::attend(parts_.layers[0], parts_.heads, input, offsets, attended, ctx);
-  parts_.layers[0].attention_out.apply(both, x, ctx);
-  weft::pre_norm_block(parts_.layers[0].hidden_norm.view(), parts_.layers[0].feed_forward, x, ctx);
-}
-
-template <weft::FusedOperator Op>
-void BasicSentenceEncoder<Op>::second_layer(Offsets offsets, Activations x,
-                                            const weft::Context& ctx) const {
-  const weft::Arena::Frame frame(ctx.arena());
-  const Activations attended = detail::take(ctx.arena(), x.extent(0), x.extent(1));
-  detail::attend(parts_.layers[1], parts_.heads, x, offsets, attended, ctx);
-  parts_.layers[1].attention_out.apply(attended, x, weft::AddResidual{x}, ctx);
-  weft::pre_norm_block(parts_.layers[1].hidden_norm.view(), parts_.layers[1].feed_forward, x, ctx);
 }
 
 }  // namespace sentence_encoder

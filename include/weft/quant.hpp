@@ -14,6 +14,7 @@
 #include <weft/quant/decoded_product.hpp>
 #include <weft/quant/dot_codes.hpp>
 #include <weft/quant/doubles.hpp>
+#include <weft/quant/eight_bit_operator.hpp>
 #include <weft/quant/eqnet.hpp>
 #include <weft/quant/float8_cache.hpp>
 #include <weft/quant/float8_operator.hpp>
@@ -28,6 +29,11 @@
 #include <weft/quant/gptq_checkpoint.hpp>
 #include <weft/quant/gram.hpp>
 #include <weft/quant/hadamard.hpp>
+#include <weft/quant/import.hpp>
+#include <weft/quant/import_ggml.hpp>
+#include <weft/quant/import_gptq.hpp>
+#include <weft/quant/import_tables.hpp>
+#include <weft/quant/input_order.hpp>
 #include <weft/quant/int8_gemm.hpp>
 #include <weft/quant/int8_operator.hpp>
 #include <weft/quant/integer_exp.hpp>

@@ -3,6 +3,7 @@
 #include "support/message.hpp"
 #include "support/values.hpp"
 #include <weft/quant/awq.hpp>
+#include <weft/quant/four_bit_weight.hpp>
 
 #include <array>
 #include <limits>
@@ -39,6 +40,22 @@ TEST_CASE("awq: groups are rounded between their extremes", "[quant][quant/awq]"
         CHECK(got.codes(r, c) <= 7);
         CHECK(got.weight(r, c) ==
               got.scale(r, c / size) * (got.codes(r, c) - got.zero(r, c / size)));
+      }
+  }
+}
+
+TEST_CASE("awq: operators take the matrix", "[quant]") {
+  const auto w = even_values<double, 2>({5, 24}, 2, -.5, .6);
+  for (const Index group : {8, 0}) {
+    const auto found = quant::awq_quantize(w, {.bits = 4, .group = group});
+    const auto matrix = quant::quantized_matrix(found);
+    const quant::FourBitWeight<> packed(matrix);
+    CHECK(packed.group() == (group == 0 ? 24 : group));
+    for (Index r = 0; r < 5; ++r)
+      for (Index c = 0; c < 24; ++c) {
+        CHECK(matrix(r, c) == Approx(found.weight(r, c)).epsilon(1e-6).margin(1e-9));
+        // Two terms, each rounded to fp16, of at most 15 steps together.
+        CHECK(std::abs(packed(r, c) - matrix(r, c)) <= 15 * matrix.grid(r, c).scale / 2048);
       }
   }
 }

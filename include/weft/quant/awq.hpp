@@ -42,6 +42,7 @@ struct AwqMatrix {
   Tensor<double, 2> scale;        ///< [R, groups]
   Tensor<std::int32_t, 2> zero;   ///< [R, groups]
   Tensor<double, 2> weight;       ///< [R, K]: scale (code - zero)
+  int bits = 4;                   ///< of a code
 };
 
 struct AwqScales {
@@ -92,7 +93,7 @@ inline AwqMatrix awq_quantize(View<const double, 2> w, const AwqOptions& options
   const Index group = detail::awq_group("awq_quantize", K, options), groups = K / group;
   require_finite("w", w);
   AwqMatrix out{Tensor<std::uint8_t, 2>({R, K}), Tensor<double, 2>({R, groups}),
-                Tensor<std::int32_t, 2>({R, groups}), Tensor<double, 2>({R, K})};
+                Tensor<std::int32_t, 2>({R, groups}), Tensor<double, 2>({R, K}), options.bits};
   for (Index r = 0; r < R; ++r)
     for (Index g = 0; g < groups; ++g) {
       const auto part = w.select(0, r).slice(0, g * group, group);
@@ -106,6 +107,15 @@ inline AwqMatrix awq_quantize(View<const double, 2> w, const AwqOptions& options
       }
     }
   return out;
+}
+
+/// The same numbers as a matrix that operators take, scales rounded to float.
+inline QuantizedMatrix<std::uint8_t> quantized_matrix(const AwqMatrix& x) {
+  return {.codes = x.codes.clone(),
+          .scale = floats(x.scale),
+          .zero = x.zero.clone(),
+          .block = Block::group(x.codes.extent(1) / x.scale.extent(1)),
+          .range = unsigned_codes(x.bits)};
 }
 
 /// mean |x| of each channel of tokens [T, K].

@@ -78,7 +78,18 @@ struct CodedSide {
   }
 };
 
-/// Both, and their sizes.
+/// Writes out rows of a plane from token `first` of a head on.
+template <class Plane>
+struct PlaneReader {
+  const Plane& plane;
+  Index batch, head, first;
+
+  void operator()(Index i, Index n, float* to, Index ld) const noexcept {
+    plane.read(batch, head, first + i, n, to, ld);
+  }
+};
+
+/// Both sides, and their sizes.
 struct CodedKv {
   Index heads = 0, key_channels = 0, value_channels = 0, tokens = 0;
   CodedSide<KeyPlane> key_side;
@@ -133,7 +144,7 @@ struct CodedKv {
         detail::coded_logits<A>(plane, tile.batch, tile.head, t, count, q, q_ld, tile.rows, work,
                                 s + at, s_ld);
       else
-        rows(reader(plane, tile, t), count, at);
+        rows(PlaneReader<KeyPlane>{plane, tile.batch, tile.head, t}, count, at);
     };
     key_side.walk<A>(tile.batch, tile.head, tile.first, tile.count, coded, rows);
   }
@@ -154,20 +165,13 @@ struct CodedKv {
         detail::add_coded_values<A>(plane, tile.batch, tile.head, t, count, p + at, p_ld, tile.rows,
                                     work, acc, acc_ld);
       else
-        rows(reader(plane, tile, t), count, at);
+        rows(PlaneReader<ValuePlane>{plane, tile.batch, tile.head, t}, count, at);
     };
     value_side.walk<A>(tile.batch, tile.head, tile.first, tile.count, coded, rows);
   }
 
  private:
   static constexpr Index kRows = 16;  ///< rows written out at a time where codes are not used
-
-  template <class Plane>
-  static auto reader(const Plane& plane, const KvTile& tile, Index t) noexcept {
-    return [&plane, tile, t](Index i, Index n, float* to, Index ld) {
-      plane.read(tile.batch, tile.head, t + i, n, to, ld);
-    };
-  }
 
   /// f(i, n, rows, ld) for `count` rows, kRows at a time.
   template <class A, class Read, class F>

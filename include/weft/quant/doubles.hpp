@@ -17,6 +17,13 @@ Tensor<double, 2> doubles(const X& matrix) {
   return out;
 }
 
+/// And in single precision again.
+inline Tensor<float, 2> floats(const Tensor<double, 2>& x) {
+  Tensor<float, 2> out(x.shape());
+  for (Index i = 0; i < x.size(); ++i) out.data()[i] = static_cast<float>(x.data()[i]);
+  return out;
+}
+
 /// Throws, naming the argument, where a number is not finite: there is no scale for it, and sums
 /// over calibration data would spread it everywhere.
 template <ViewLike<2> X>

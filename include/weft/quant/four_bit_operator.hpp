@@ -3,6 +3,7 @@
 #include <weft/layer/operator.hpp>
 #include <weft/quant/decoded_product.hpp>
 #include <weft/quant/four_bit_int8.hpp>
+#include <weft/quant/input_order.hpp>
 
 /// A linear operator with a weight in 4 bits: y[m, o] = epilogue(sum_k x[m, k] W[o, k] + bias[o]).
 ///
@@ -29,15 +30,15 @@ class FourBitOperator {
                            Inputs inputs = Inputs::exact, View<const std::int32_t, 1> order = {})
       : weight_(std::move(weight)),
         bias_(detail::copy_bias(bias, weight_.rows())),
+        order_(order, weight_.cols()),
         inputs_(inputs) {
     require(inputs == Inputs::exact || weight_.is_integer(),
             "FourBitOperator: 8-bit inputs need a weight of integers");
-    if (order.data() != nullptr) set_order(order);
   }
 
   Index rows() const noexcept { return weight_.rows(); }
   Index cols() const noexcept { return weight_.cols(); }
-  Index bytes() const noexcept { return weight_.bytes() + 4 * (bias_.size() + order_.size()); }
+  Index bytes() const noexcept { return weight_.bytes() + 4 * bias_.size() + order_.bytes(); }
   const FourBitWeight<A>& weight() const noexcept { return weight_; }
 
   template <class X, class Y>
@@ -51,7 +52,7 @@ class FourBitOperator {
     if (y.empty()) return;
     Arena::Frame frame(ctx.arena());
     using S = std::remove_const_t<X>;
-    const View<const S, 2> ordered = in_order(View<const S, 2>(x), ctx);
+    const View<const S, 2> ordered = order_.apply(View<const S, 2>(x), ctx);
     if (bias_.size() == 0)
       multiply<S>(ordered, y, epilogue, ctx);
     else
@@ -60,28 +61,6 @@ class FourBitOperator {
 
  private:
   static constexpr Index kCols = FourBitWeight<A>::kCols;
-
-  void set_order(const View<const std::int32_t, 1>& order) {
-    require(order.extent(0) == cols(), "FourBitOperator: order has ", order.extent(0),
-            " entries, the weight has ", cols(), " columns");
-    order_ = Tensor<std::int32_t, 1>({cols()});
-    Tensor<std::uint8_t, 1> seen({cols()});
-    for (Index k = 0; k < cols(); ++k) {
-      require(order(k) >= 0 && order(k) < cols() && seen(order(k)) == 0,
-              "FourBitOperator: order is no permutation, entry ", k, " is ", order(k));
-      seen(order(k)) = 1;
-      order_(k) = order(k);
-    }
-  }
-
-  template <class S>
-  View<const S, 2> in_order(const View<const S, 2>& x, const Context& ctx) const {
-    if (order_.size() == 0) return x;
-    const View<S, 2> out(ctx.arena().template take<S>(x.extent(0) * cols()), {x.extent(0), cols()});
-    for (Index m = 0; m < x.extent(0); ++m)
-      for (Index k = 0; k < cols(); ++k) out(m, k) = x(m, order_(k));
-    return View<const S, 2>(out.data(), out.shape());
-  }
 
   template <class S, class Y, class E>
   void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
@@ -129,7 +108,7 @@ class FourBitOperator {
 
   FourBitWeight<A> weight_;
   Tensor<float, 1> bias_;
-  Tensor<std::int32_t, 1> order_;
+  detail::InputOrder order_;
   Inputs inputs_;
 };
 

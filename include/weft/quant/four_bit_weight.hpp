@@ -4,13 +4,14 @@
 #include <weft/core/tile_product.hpp>
 #include <weft/quant/affine.hpp>
 
+#include <algorithm>
 #include <array>
 
 /// A constant weight in 4 bits, of any format that has a scale per group of consecutive inputs:
 ///
 ///   W[o, k] = scale[o, g] table[code[o, k]] + offset[o, g],          g = k / group
 ///
-///   affine integers (GPTQ, AWQ, Q4_1)   table[c] = c,       offset = -scale zero
+///   affine integers (GPTQ, AWQ, Q4_1)   table[c] = c - m,   offset = scale (m - zero)
 ///   symmetric integers (Q4_0)           table[c] = c - 8,   no offset
 ///   NF4, FP4, MXFP4, LLM-FP4            the values of the format, no offset
 ///   2 and 3 bits                        the same with codes below 4 and 8
@@ -66,10 +67,11 @@ class FourBitWeight {
   }
 
   /// What quantize<std::uint8_t or std::int8_t>(x, scheme) gave with groups of columns of a row.
+  /// There are no offsets where all zero points are the same, as in symmetric GPTQ.
   template <class Code>
   explicit FourBitWeight(const QuantizedMatrix<Code>& q)
       : FourBitWeight(unsigned_codes_of(q).view(), q.block.cols, q.scale.view(),
-                      offsets_of(q).view(), integer_table(q.range.low)) {}
+                      offsets_of(q).view(), integer_table(q.range.low - middle_zero(q))) {}
 
   Index rows() const noexcept { return rows_; }
   Index cols() const noexcept { return cols_; }
@@ -142,12 +144,22 @@ class FourBitWeight {
       codes.data()[i] = static_cast<std::uint8_t>(q.codes.data()[i] - q.range.low);
     return codes;
   }
+
+  /// The zero point that the table takes care of.
+  template <class Code>
+  static int middle_zero(const QuantizedMatrix<Code>& q) {
+    if (q.zero.size() == 0) return 0;
+    const auto [least, most] = std::ranges::minmax(q.zero.span());
+    return std::clamp((least + most) / 2, q.range.low, q.range.high);
+  }
+  /// What remains of the zero points; none where they are all the same.
   template <class Code>
   static Tensor<float, 2> offsets_of(const QuantizedMatrix<Code>& q) {
-    if (q.zero.size() == 0) return {};
+    const int middle = middle_zero(q);
+    if (std::ranges::all_of(q.zero.span(), [=](int zero) { return zero == middle; })) return {};
     Tensor<float, 2> offset(q.scale.shape());
     for (Index i = 0; i < offset.size(); ++i)
-      offset.data()[i] = -q.scale.data()[i] * static_cast<float>(q.zero.data()[i]);
+      offset.data()[i] = q.scale.data()[i] * static_cast<float>(middle - q.zero.data()[i]);
     return offset;
   }
 

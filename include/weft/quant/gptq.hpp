@@ -354,16 +354,6 @@ GptqResult gptq(View<const float, 2> weight, const GptqHessian& hessian,
   return detail::GptqRun(weight, hessian, options).run<A>(ctx);
 }
 
-namespace detail {
-
-inline Tensor<float, 2> floats(const Tensor<double, 2>& x) {
-  Tensor<float, 2> out(x.shape());
-  for (Index i = 0; i < x.size(); ++i) out.data()[i] = static_cast<float>(x.data()[i]);
-  return out;
-}
-
-}  // namespace detail
-
 /// The same numbers as a matrix that operators take, scales rounded to float. Throws for ternary
 /// values, and where groups are not consecutive columns (activation order without static groups).
 inline QuantizedMatrix<std::uint8_t> quantized_matrix(const GptqResult& result) {
@@ -374,7 +364,7 @@ inline QuantizedMatrix<std::uint8_t> quantized_matrix(const GptqResult& result) 
     require(result.group_of(c) == c / group, "quantized_matrix: column ", c, " is of group ",
             result.group_of(c), "; set static_groups with activation_order");
   return {.codes = result.codes.clone(),
-          .scale = detail::floats(result.scale),
+          .scale = floats(result.scale),
           .zero = result.zero.clone(),
           .block = Block::group(group),
           .range = unsigned_codes(result.options.bits)};

@@ -92,8 +92,8 @@ void split_bytes(const ScaledFactors<A>& factors, Index n, float inverse, float 
     I rest = xsimd::nearbyint_as_int(xsimd::max(xsimd::min(factors.at(d) * factor, top), -top));
 #pragma GCC unroll 4
     for (int p = 0; p < Bytes; ++p) {
-      const I low = rest & I(0xff), byte = p + 1 < Bytes ? (low ^ I(0x80)) - I(0x80) : rest;
-      store_bytes<A>(reinterpret_cast<std::uint8_t*>(parts + p * ld + d), low);
+      const I byte = p + 1 < Bytes ? (rest << 24) >> 24 : rest;
+      store_bytes<A>(parts + p * ld + d, byte);
       totals[p] += byte;
       rest = (rest - byte) >> 8;
     }

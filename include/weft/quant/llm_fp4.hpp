@@ -2,8 +2,7 @@
 
 #include <weft/core/gemm.hpp>
 #include <weft/quant/doubles.hpp>
-#include <weft/quant/four_bit_weight.hpp>
-#include <weft/quant/real_bias_format.hpp>
+#include <weft/quant/import_tables.hpp>
 
 #include <limits>
 #include <vector>
@@ -111,26 +110,19 @@ void fold_into_norm(const LlmFp4Layer& layer, View<T, 1> gamma, View<T, 1> beta)
   }
 }
 
-/// The codes of a weight of 4 bits for products by table (four_bit_operator.hpp), with activations
-/// that are not shifted. Scales 2^-b are rounded to fp16.
+/// The codes of a weight of 4 bits for FourBitOperator, with activations that are not shifted.
+/// Scales 2^-b are rounded to fp16 (import_tables.hpp). Throws for other formats.
 template <class A = DefaultArch>
 FourBitWeight<A> pack_weight(const LlmFp4Layer& layer, View<const float, 2> weight) {
-  const RealBiasFormat format = layer.weight_format;
-  require(format.bits() == 4, "pack_weight: the format has ", format.bits(), " bits, wanted 4");
   require(weight.extent(0) == layer.weight_bias.extent(0), "pack_weight: the weight is ", weight,
           ", there are ", layer.weight_bias.extent(0), " biases");
-  FourBitTable table;
-  for (int code = 0; code < 16; ++code)
-    table[static_cast<std::size_t>(code)] = static_cast<float>(decode(code, format, 0));
   Tensor<std::uint8_t, 2> codes(weight.shape());
-  Tensor<float, 2> scale({weight.extent(0), 1});
   for (Index r = 0; r < weight.extent(0); ++r) {
-    const RealBiasGrid grid(format, layer.weight_bias(r));
-    scale(r, 0) = static_cast<float>(std::exp2(-layer.weight_bias(r)));
+    const RealBiasGrid grid(layer.weight_format, layer.weight_bias(r));
     for (Index c = 0; c < weight.extent(1); ++c)
       codes(r, c) = static_cast<std::uint8_t>(grid.encode(static_cast<double>(weight(r, c))));
   }
-  return FourBitWeight<A>(codes, std::max<Index>(weight.extent(1), 1), scale, {}, table);
+  return four_bit_weight<A>(codes, layer.weight_format, layer.weight_bias);
 }
 
 namespace detail {

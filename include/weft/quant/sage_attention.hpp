@@ -202,12 +202,12 @@ class SageCall {
     }
     w.scale = weft::detail::max_lanes(most) / kByteTop;
     for (Index r = 0; r < w.count; ++r) {
-      auto* to = reinterpret_cast<std::uint8_t*>(w.codes + r * 4 * words_);
+      std::int8_t* to = w.codes + r * 4 * words_;
       I total(0);
       for (Index d = 0; d < 4 * words_; d += W) {
         const I code = codes(load<A>(w.queries + r * key_ld_ + d), V(w.scale));
         total += code;
-        store_bytes_partial<A>(to + d, code & I(0xff), std::min(W, 4 * words_ - d));
+        store_bytes_partial<A>(to + d, code, std::min(W, 4 * words_ - d));
       }
       alignas(64) std::int32_t lanes[W];
       total.store_aligned(lanes);
@@ -339,8 +339,7 @@ class SageCall {
     }
     for (Index r = 0; r < rows; ++r)
       weft::detail::take_weights<float, A>(w.logits + r * kLd, 0, n, w.logits + r * kLd,
-                                           state(w, r0 + r),
-                                           weft::detail::reweighing(policies, row(w, r0 + r), j0));
+                                           state(w, r0 + r), weft::detail::AsTheyAre{});
   }
 
   void add_coded_values(const Block& w, Index r0, Index rows, Index block, Index n,
