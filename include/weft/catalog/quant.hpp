@@ -69,7 +69,7 @@ inline constexpr CatalogEntry kQuantCatalog[] = {
      {"RepQ-ViT: Scale Reparameterization for Post-Training Quantization of Vision Transformers",
       "2212.08254"}},
     {"quant", "w8a8", "weft/quant/w8a8.hpp",
-     "w8a8_operator(weight, bias, weight_grid(weight), range.grid())",
+     "w8a8_operator(weight, bias, weight_grid(weight), activation_grid(range))",
      "one grid per tensor, fixed by calibration, for weights and activations of 8 bits",
      kForward,
      {"Quantizable Transformers: Removing Outliers by Helping Attention Heads Do Nothing",
