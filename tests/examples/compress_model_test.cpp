@@ -143,9 +143,9 @@ TEST_CASE("compress_model: files of something else are refused", "[examples][err
   CHECK(contains(message_of([&] { load_language_model<Lm>(folder / "encoder", "softmax"); }),
                  "a model of kind \"sentence_encoder\", wanted softmax"));
 
-  const auto small = small_encoder("rtn4");
   const auto linear_of = [&](auto change, Index rows, Index cols) {
-    CompressedLinear layer = small_encoder("rtn4").layers.at("pooled");
+    CompressedEncoder encoder = small_encoder("rtn4");
+    CompressedLinear& layer = encoder.layers.at("pooled");
     change(layer);
     ArchiveWriter writer("sentence_encoder", layer.method);
     writer.add("pooled", layer);
