@@ -2,7 +2,7 @@
 #include <weft/quant/awq.hpp>
 #include <weft/quant/channel_scale.hpp>
 #include <weft/quant/float_format.hpp>
-#include <weft/quant/gptq.hpp>
+#include <weft/quant/gptq_refine.hpp>
 #include <weft/quant/nf4.hpp>
 #include <weft/quant/smoothquant.hpp>
 
@@ -104,14 +104,23 @@ void gptq_columns(const View<const float, 2>& weight, const View<const float, 2>
   // Groups of neighbouring columns, so that what multiplies by them needs no order of its own. More
   // damping than in the paper: there are few tokens for so many columns, and the more is trusted to
   // them, the worse it gets on others.
+  constexpr double kDamping = 0.1;
   const auto result = gptq(weight, hessian,
                            {.bits = out.method.bits,
                             .group = out.method.group,
                             .static_groups = true,
                             .activation_order = true,
-                            .damping = 0.1},
+                            .damping = kDamping},
                            ctx);
-  take_integers(result.codes, result.scale, result.zero, out);
+  auto groups = offset_groups(result);
+  refine(weight, hessian, kDamping, /*sweeps=*/2, groups, ctx);
+  out.codes = std::move(groups.codes);
+  out.scale = Tensor<float, 2>(groups.scale.shape());
+  out.offset = Tensor<float, 2>(groups.scale.shape());
+  for (Index i = 0; i < out.scale.size(); ++i) {
+    out.scale.data()[i] = in_half(groups.scale.data()[i]);
+    out.offset.data()[i] = in_half(groups.offset.data()[i]);
+  }
 }
 
 /// Nearest values of a table, times the scale of each group.

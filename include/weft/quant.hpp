@@ -1,8 +1,8 @@
 #pragma once
 
 /// Quantization: number formats, calibrators, operators with weights of few bits, the methods that
-/// choose their codes, quantized caches and attention. GPTQ (weft/quant/gptq.hpp) is included by
-/// itself, for it needs Eigen.
+/// choose their codes, quantized caches and attention. GPTQ (weft/quant/gptq.hpp, gptq_refine.hpp)
+/// is included by itself, for it needs Eigen.
 #include <weft/quant/affine.hpp>
 #include <weft/quant/awq.hpp>
 #include <weft/quant/bit_stream.hpp>

@@ -1,7 +1,7 @@
 #pragma once
 
 /// Everything but files (weft/io) and other libraries (weft/interop, weft/core/thread_pool.hpp,
-/// weft/quant/gptq.hpp).
+/// weft/quant/gptq.hpp, weft/quant/gptq_refine.hpp).
 /// A program that counts compile time includes the headers it uses instead.
 #include <weft/attention/delta.hpp>
 #include <weft/attention/flow.hpp>

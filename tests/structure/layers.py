@@ -33,7 +33,8 @@ BUILT_ON = {
 
 # Eigen's inline functions carry no Arch in their names: only where nothing is built per instruction
 # set.
-EIGEN_USERS = {"core/thread_pool.hpp", "interop/eigen.hpp", "quant/gptq.hpp"}
+EIGEN_USERS = {"core/thread_pool.hpp", "interop/eigen.hpp", "quant/gptq.hpp",
+               "quant/gptq_refine.hpp"}
 
 COSTLY = {"iostream", "functional", "regex", "random"}
 FORBIDDEN = [
