@@ -1,11 +1,11 @@
 /// softmax/<variant>/...: every row of the family's case tables at one size. `of_plain` is its time
 /// over that of plain softmax attention under the same mask, wanted below 1.25 where the arithmetic
-/// allows. Plain attention takes 145 instructions for 16 logits at D = 64: 128 multiply-adds, and 17
-/// for a power of two and a maximum. More take
+/// allows. Plain attention takes 145 instructions for 16 logits at D = 64: 128 multiply-adds, and
+/// 17 for a power of two and a maximum. More take
 ///   alibi                    8: 1.05
 ///   softcap                  18, a quotient of polynomials: 1.12, and a division
-///   bias, elementwise_mask   5, and 64 bytes of [H, N, M] floats that no cache holds, fetched while
-///                            the products before them run: 1.03 and what memory takes
+///   bias, elementwise_mask   5, and 64 bytes of [H, N, M] floats that no cache holds, fetched
+///                            while the products before them run: 1.03 and what memory takes
 ///   sigmoid                  15 for the function, and the bias of this row: 1.14 and memory
 ///   clipped                  41, a soft cap and a second walk over logits that are kept: 1.28
 ///   stable_power, pattention the second walk

@@ -26,8 +26,8 @@ struct OperatorRow {
   }
 };
 
-/// Rows quant/<name>/forward/<type> for 1, 32 and 512 rows of X, of the operator make(W); `bits` per
-/// weight are what one row must read.
+/// Rows quant/<name>/forward/<type> for 1, 32 and 512 rows of X, of the operator make(W); `bits`
+/// per weight are what one row must read.
 template <class X, class Make>
 void add_operator(const char* name, const char* type, Floor floor, double bits, Make make) {
   constexpr Index N = 4096, K = 4096;

@@ -134,8 +134,10 @@ TEST_CASE("blocks of Q8_0 become 8-bit weights exactly", "[quant]") {
   Tensor<float, 2> y({5, 70}), one({1, 70});
   op.apply(x.view(), y.view());
   CHECK(error_of(x, op.weight(), y) < 2e-6);
-  CHECK(contains(message_of([&] { eight_bit_weight(std::span<const Q8_0>(blocks), 69, 96); }), "210 blocks of 32"));
-  CHECK(contains(message_of([&] { eight_bit_weight(std::span<const Q8_0>(blocks), 70, 90); }), "no whole number"));
+  CHECK(contains(message_of([&] { eight_bit_weight(std::span<const Q8_0>(blocks), 69, 96); }),
+                 "210 blocks of 32"));
+  CHECK(contains(message_of([&] { eight_bit_weight(std::span<const Q8_0>(blocks), 70, 90); }),
+                 "no whole number"));
 }
 
 TEST_CASE("GPTQ layers of 8 bits become operators", "[quant]") {

@@ -132,8 +132,8 @@ void pair_rows(const float* first, const float* second, Index n, Bf16Pair* to) n
   using Codec = Bf16Codec<A>;
   auto* words = reinterpret_cast<std::uint32_t*>(to);
   for (Index e = 0; e < n; e += kWidth<float, A>)
-    store<A>(words + e, Codec::encode(load<A>(first + e)) |
-                            (Codec::encode(load<A>(second + e)) << 16));
+    store<A>(words + e,
+             Codec::encode(load<A>(first + e)) | (Codec::encode(load<A>(second + e)) << 16));
 }
 
 }  // namespace detail

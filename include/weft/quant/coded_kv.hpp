@@ -1,6 +1,7 @@
 #pragma once
 
 #include <weft/attention/softmax/dot_keys.hpp>
+#include <weft/attention/softmax/row_pass.hpp>
 #include <weft/core/row_access.hpp>
 #include <weft/quant/float8_plane.hpp>
 #include <weft/quant/hadamard.hpp>

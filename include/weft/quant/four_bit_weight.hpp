@@ -1,5 +1,6 @@
 #pragma once
 
+#include <weft/core/dtype.hpp>
 #include <weft/core/lanes.hpp>
 #include <weft/core/tile_product.hpp>
 #include <weft/quant/affine.hpp>
