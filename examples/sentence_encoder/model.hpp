@@ -7,7 +7,6 @@
 #include <weft/layer/operator.hpp>
 
 #include <array>
-#include <concepts>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -40,9 +39,9 @@
 ///
 /// 9.3 MFLOP per token on 19.7 MB of weights that rows are multiplied by.
 ///
-/// The model is a template of the operator that does these products: BasicSentenceEncoder<
-/// weft::quant::Int8Operator<>>(weights) is the same model on 8-bit integers. model_parts.hpp makes
-/// its parts from weights, model_run.hpp is the rest of the code.
+/// The model is a template of the operator that does these products, so that the same code runs on
+/// 8-bit integers (see compress_model). model_parts.hpp makes its parts from weights, model_run.hpp
+/// is the rest of the code.
 namespace sentence_encoder {
 
 using Dense = weft::DenseOperator<float>;
@@ -93,10 +92,6 @@ class BasicSentenceEncoder {
   /// Throws weft::error when the widths do not split into the heads.
   explicit BasicSentenceEncoder(Parts<Op> parts);
 
-  /// Copies what it needs, for operators that are made from a weight [out, in] and a bias.
-  explicit BasicSentenceEncoder(const Weights& weights)
-    requires std::constructible_from<Op, Matrix, Vector>;
-
   /// Floats of a sentence embedding.
   weft::Index width() const { return parts_.pooled.rows(); }
   const Parts<Op>& parts() const noexcept { return parts_; }
@@ -140,8 +135,13 @@ class BasicSentenceEncoder {
   weft::Tensor<float, 2> positions_;  // [longest sentence, I]
 };
 
-/// The model in floats.
-using SentenceEncoder = BasicSentenceEncoder<Dense>;
 extern template class BasicSentenceEncoder<Dense>;
+
+/// The model in floats.
+class SentenceEncoder : public BasicSentenceEncoder<Dense> {
+ public:
+  /// Copies what it needs. Throws as BasicSentenceEncoder does.
+  explicit SentenceEncoder(const Weights& weights);
+};
 
 }  // namespace sentence_encoder

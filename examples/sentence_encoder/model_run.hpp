@@ -90,12 +90,6 @@ inline void average(weft::View<const float, 2> rows, Offsets offsets, Activation
 }  // namespace detail
 
 template <weft::FusedOperator Op>
-BasicSentenceEncoder<Op>::BasicSentenceEncoder(const Weights& weights)
-  requires std::constructible_from<Op, Matrix, Vector>
-    : BasicSentenceEncoder(make_parts(
-          weights, [](const Matrix& weight, const Vector& bias) { return Op(weight, bias); })) {}
-
-template <weft::FusedOperator Op>
 BasicSentenceEncoder<Op>::BasicSentenceEncoder(Parts<Op> parts)
     : parts_(std::move(parts)), positions_({parts_.max_tokens, parts_.embedding.extent(1)}) {
   for (const Layer<Op>& layer : parts_.layers) {

@@ -55,6 +55,7 @@
 #include <weft/quant/mx.hpp>
 #include <weft/quant/nf4.hpp>
 #include <weft/quant/nibbles.hpp>
+#include <weft/quant/operator_verbs.hpp>
 #include <weft/quant/percentile_grid.hpp>
 #include <weft/quant/product_quantizer.hpp>
 #include <weft/quant/qhyvit.hpp>
@@ -66,6 +67,7 @@
 #include <weft/quant/shift_product.hpp>
 #include <weft/quant/smoothquant.hpp>
 #include <weft/quant/ternary.hpp>
+#include <weft/quant/token_cache.hpp>
 #include <weft/quant/token_codes.hpp>
 #include <weft/quant/vector_quantizer.hpp>
 #include <weft/quant/w8a8.hpp>

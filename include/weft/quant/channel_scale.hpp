@@ -28,17 +28,6 @@ inline void check_channel_scales(const char* what, Index channels, View<const do
 
 }  // namespace detail
 
-/// Parameters [C] of the producer, for each of its channels: p /= s.
-template <class P>
-  requires ViewLike<P&, 1>
-void divide_channels(P&& parameters, View<const double, 1> scale) {
-  const auto p = view_of(parameters);
-  using T = typename decltype(p)::value_type;
-  detail::check_channel_scales("divide_channels", p.extent(0), scale);
-  for (Index c = 0; c < p.extent(0); ++c)
-    p(c) = static_cast<T>(static_cast<double>(p(c)) / scale(c));
-}
-
 /// Weight [C, K] of a linear producer: row c /= s_c.
 template <class W>
   requires ViewLike<W&, 2>
@@ -49,6 +38,15 @@ void divide_channels(W&& weight, View<const double, 1> scale) {
   for (Index c = 0; c < w.extent(0); ++c)
     for (Index k = 0; k < w.extent(1); ++k)
       w(c, k) = static_cast<T>(static_cast<double>(w(c, k)) / scale(c));
+}
+
+/// Parameters [C] of the producer, for each of its channels: p /= s.
+template <class P>
+  requires ViewLike<P&, 1>
+void divide_channels(P&& parameters, View<const double, 1> scale) {
+  const auto p = view_of(parameters);
+  using T = typename decltype(p)::value_type;
+  divide_channels(View<T, 2>(p.data(), {p.extent(0), 1}, {p.stride(0), 1}), scale);
 }
 
 /// Weight [R, C] of a reader: column c *= s_c.

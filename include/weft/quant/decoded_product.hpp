@@ -2,6 +2,7 @@
 
 #include <weft/core/gemm_bf16.hpp>
 #include <weft/core/gemv.hpp>
+#include <weft/quant/operator_verbs.hpp>
 
 /// Products with a weight that is kept in a few bits and decoded on the way: y = epilogue(x W^T).
 ///
@@ -112,19 +113,6 @@ void multiply_decoded(const View<const S, 2>& x, const Weight& weight, const Vie
     weft::detail::with_bf16_kernel<A>(by);
   else
     by(weft::detail::FmaKernel<float, A>{});
-}
-
-/// What a caller of an operator can get wrong.
-template <class Weight, class X, class Y, class E>
-void check_operator(const Weight& weight, const View<X, 2>& x, const View<Y, 2>& y,
-                    const E& epilogue) {
-  require(
-      x.extent(1) == weight.cols() && y.extent(1) == weight.rows() && x.extent(0) == y.extent(0),
-      "operator of ", weight.rows(), " rows and ", weight.cols(), " columns: x is ", x, ", y is ",
-      y, "; wanted [n, ", weight.cols(), "] and [n, ", weight.rows(), "]");
-  require(x.extent(1) <= 1 || x.stride(1) == 1, "operator: rows of x have stride ", x.stride(1),
-          ", wanted 1");
-  weft::detail::check_epilogue(epilogue, y.extent(0), y.extent(1));
 }
 
 /// A bias [rows] of its own, or none where the view has no data. Throws where it does not fit.

@@ -187,7 +187,7 @@ void panel_gemv(const EightBitWeight<A>& w, Index panel, const float* x, float* 
 }
 
 template <class A = DefaultArch>
-class EightBitOperator {
+class EightBitOperator : public detail::OperatorVerbs<EightBitOperator<A>, A> {
  public:
   explicit EightBitOperator(EightBitWeight<A> weight, View<const float, 1> bias = {},
                             View<const std::int32_t, 1> order = {})
@@ -200,28 +200,18 @@ class EightBitOperator {
   Index bytes() const noexcept { return weight_.bytes() + 4 * bias_.size() + order_.bytes(); }
   const EightBitWeight<A>& weight() const noexcept { return weight_; }
 
-  template <class X, class Y>
-  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
-    apply(x, y, NoEpilogue{}, ctx);
-  }
-
-  template <class X, class Y, Epilogue<float, A> E>
-  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    detail::check_operator(weight_, x, y, epilogue);
-    if (y.empty()) return;
-    Arena::Frame frame(ctx.arena());
-    using S = std::remove_const_t<X>;
-    const View<const S, 2> ordered = order_.apply(View<const S, 2>(x), ctx);
-    const auto multiply = [&](const auto& after) {
-      detail::multiply_decoded<EightBitWeight<A>, S>(ordered, weight_, y, after, ctx);
-    };
-    if (bias_.size() == 0)
-      multiply(epilogue);
-    else
-      multiply(Then{Bias{bias_.view()}, epilogue});
-  }
-
  private:
+  friend class detail::OperatorVerbs<EightBitOperator<A>, A>;
+
+  template <class S, class Y, class E>
+  void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                const Context& ctx) const {
+    const View<const S, 2> ordered = order_.apply(x, ctx);
+    detail::with_bias(bias_, epilogue, [&](const auto& after) {
+      detail::multiply_decoded<EightBitWeight<A>, S>(ordered, weight_, y, after, ctx);
+    });
+  }
+
   EightBitWeight<A> weight_;
   Tensor<float, 1> bias_;
   detail::InputOrder order_;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/quant/kv_stream.hpp>
+#include <weft/quant/token_cache.hpp>
 
 namespace weft::quant {
 
@@ -14,43 +14,16 @@ struct Float8Kv {
   using Cache = Float8KvCache;
 };
 
-/// A token is seen as its codes as soon as it is here, as in TokenwiseKvCache.
-class Float8KvCache {
+class Float8KvCache : public detail::TokenCache<Float8Plane, Float8Plane> {
  public:
-  static constexpr bool sees_codes = true;
-
   Float8KvCache(const Float8Kv&, const CacheSizes& sizes)
-      : sizes_(detail::checked_sizes(sizes)),
-        keys_(sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.key_dim),
-        values_(sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.value_dim) {}
-
-  Index length() const noexcept { return length_; }
-  Index capacity() const noexcept { return sizes_.capacity; }
-  Index bytes() const noexcept { return keys_.bytes() + values_.bytes(); }
-  const Float8Plane& keys() const noexcept { return keys_; }
-  const Float8Plane& values() const noexcept { return values_; }
-
-  /// Forgets all tokens from `length` on.
-  void truncate(Index length) {
-    require(length >= 0 && length <= length_, "truncate to ", length, " tokens, the cache has ",
-            length_);
-    length_ = length;
-  }
-
-  void check(const View<const float, 4>& k, const View<const float, 4>& v) const {
-    detail::check_tokens(sizes_, length_, k, v);
-  }
+      : Float8KvCache(detail::checked_sizes(sizes)) {}
 
   void append(const View<const float, 4>& k, const View<const float, 4>& v,
               const Context& ctx = Context()) {
-    check(k, v);
-    const Index n = k.extent(2), heads = sizes_.kv_heads;
-    ctx.parallel(sizes_.batch * heads, [&](Index task, Arena&) {
-      const Index b = task / heads, h = task % heads;
+    append_by(k, v, ctx, [&](Index b, Index h, Index n, Arena&) {
       keys_.put(b, h, length_, n, k.pointer(b, h), k.stride(2));
-      values_.put(b, h, length_, n, v.pointer(b, h), v.stride(2));
     });
-    length_ += n;
   }
 
   CodedKv source() const noexcept {
@@ -61,9 +34,9 @@ class Float8KvCache {
   }
 
  private:
-  CacheSizes sizes_;
-  Float8Plane keys_, values_;
-  Index length_ = 0;
+  explicit Float8KvCache(const CacheSizes& sizes)
+      : TokenCache(sizes, Float8Plane(sizes.batch, sizes.kv_heads, sizes.capacity, sizes.key_dim),
+                   Float8Plane(sizes.batch, sizes.kv_heads, sizes.capacity, sizes.value_dim)) {}
 };
 static_assert(CodedCache<Float8KvCache>);
 

@@ -130,7 +130,7 @@ struct OutputScale {
 }  // namespace detail
 
 template <FloatFormat F = kE4M3, class A = DefaultArch>
-class Float8Operator {
+class Float8Operator : public detail::OperatorVerbs<Float8Operator<F, A>, A> {
  public:
   explicit Float8Operator(Float8Weight<F, A> weight, View<const float, 1> bias = {})
       : weight_(std::move(weight)), bias_(detail::copy_bias(bias, weight_.rows())) {}
@@ -142,27 +142,18 @@ class Float8Operator {
   Index bytes() const noexcept { return weight_.bytes() + 4 * bias_.size(); }
   const Float8Weight<F, A>& weight() const noexcept { return weight_; }
 
-  template <class X, class Y>
-  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
-    apply(x, y, NoEpilogue{}, ctx);
-  }
-
-  template <class X, class Y, Epilogue<float, A> E>
-  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    detail::check_operator(weight_, x, y, epilogue);
-    if (y.empty()) return;
-    using S = std::remove_const_t<X>;
-    const detail::OutputScale scale{weight_.scales()};
-    const auto multiply = [&](const auto& after) {
-      detail::multiply_decoded<Float8Weight<F, A>, S>(x, weight_, y, after, ctx);
-    };
-    if (bias_.size() == 0)
-      multiply(Then{scale, epilogue});
-    else
-      multiply(Then{scale, Then{Bias{bias_.view()}, epilogue}});
-  }
-
  private:
+  friend class detail::OperatorVerbs<Float8Operator<F, A>, A>;
+
+  template <class S, class Y, class E>
+  void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                const Context& ctx) const {
+    detail::with_bias(bias_, epilogue, [&](const auto& after) {
+      const Then scaled{detail::OutputScale{weight_.scales()}, after};
+      detail::multiply_decoded<Float8Weight<F, A>, S>(x, weight_, y, scaled, ctx);
+    });
+  }
+
   Float8Weight<F, A> weight_;
   Tensor<float, 1> bias_;
 };

@@ -24,7 +24,7 @@ namespace weft::quant {
 enum class Inputs { exact, int8 };
 
 template <class A = DefaultArch>
-class FourBitOperator {
+class FourBitOperator : public detail::OperatorVerbs<FourBitOperator<A>, A> {
  public:
   explicit FourBitOperator(FourBitWeight<A> weight, View<const float, 1> bias = {},
                            Inputs inputs = Inputs::exact, View<const std::int32_t, 1> order = {})
@@ -41,32 +41,21 @@ class FourBitOperator {
   Index bytes() const noexcept { return weight_.bytes() + 4 * bias_.size() + order_.bytes(); }
   const FourBitWeight<A>& weight() const noexcept { return weight_; }
 
-  template <class X, class Y>
-  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
-    apply(x, y, NoEpilogue{}, ctx);
-  }
-
-  template <class X, class Y, Epilogue<float, A> E>
-  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    detail::check_operator(weight_, x, y, epilogue);
-    if (y.empty()) return;
-    Arena::Frame frame(ctx.arena());
-    using S = std::remove_const_t<X>;
-    const View<const S, 2> ordered = order_.apply(View<const S, 2>(x), ctx);
-    if (bias_.size() == 0)
-      multiply<S>(ordered, y, epilogue, ctx);
-    else
-      multiply<S>(ordered, y, Then{Bias{bias_.view()}, epilogue}, ctx);
-  }
-
  private:
   static constexpr Index kCols = FourBitWeight<A>::kCols;
+
+  friend class detail::OperatorVerbs<FourBitOperator<A>, A>;
 
   template <class S, class Y, class E>
   void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
                 const Context& ctx) const {
-    if (inputs_ == Inputs::int8) return multiply_int8<S>(x, y, epilogue, ctx);
-    detail::multiply_decoded<FourBitWeight<A>, S>(x, weight_, y, epilogue, ctx);
+    const View<const S, 2> ordered = order_.apply(x, ctx);
+    detail::with_bias(bias_, epilogue, [&](const auto& after) {
+      if (inputs_ == Inputs::int8)
+        multiply_int8<S>(ordered, y, after, ctx);
+      else
+        detail::multiply_decoded<FourBitWeight<A>, S>(ordered, weight_, y, after, ctx);
+    });
   }
 
   template <class S, class Y, class E>

@@ -3,6 +3,7 @@
 #include <weft/layer/operator.hpp>
 #include <weft/quant/decoded_product.hpp>
 #include <weft/quant/int8_gemm.hpp>
+#include <weft/quant/operator_verbs.hpp>
 #include <weft/quant/token_codes.hpp>
 
 /// A linear operator whose weight and activations are 8-bit integers (W8A8).
@@ -62,10 +63,9 @@ class Int8Weight {
     const detail::Corrected<A> sums{
         codes_.column_sums(), zeros, none, nullptr, 0, static_cast<std::int32_t>(cols())};
     const detail::Rescaled<A> reals{sums, left, right};
-    if (bias_.size() == 0)
-      detail::multiply_bytes(x, codes_, y, Then{reals, epilogue}, ctx);
-    else
-      detail::multiply_bytes(x, codes_, y, Then{reals, Then{Bias{bias_.view()}, epilogue}}, ctx);
+    detail::with_bias(bias_, epilogue, [&](const auto& after) {
+      detail::multiply_bytes(x, codes_, y, Then{reals, after}, ctx);
+    });
   }
 
  private:
@@ -74,7 +74,7 @@ class Int8Weight {
 };
 
 template <class A = DefaultArch>
-class Int8Operator {
+class Int8Operator : public detail::OperatorVerbs<Int8Operator<A>, A> {
  public:
   /// Quantizes the weight. Throws where it is not finite, or the bias does not fit.
   explicit Int8Operator(View<const float, 2> weight, View<const float, 1> bias = {})
@@ -99,24 +99,18 @@ class Int8Operator {
   /// Bytes of the weight, its scales and the bias.
   Index bytes() const noexcept { return weight_.bytes(); }
 
-  template <class X, class Y>
-  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
-    apply(x, y, NoEpilogue{}, ctx);
-  }
+ private:
+  friend class detail::OperatorVerbs<Int8Operator<A>, A>;
 
-  template <class X, class Y, Epilogue<float, A> E>
-  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    detail::check_operator(weight_, x, y, epilogue);
-    if (y.empty()) return;
-    Arena::Frame frame(ctx.arena());
+  static constexpr std::int32_t kUnsigned = 128;  ///< makes bytes unsigned, for the kernels
+
+  template <class S, class Y, class E>
+  void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                const Context& ctx) const {
     const TokenCodes tokens = weight_.tokens(x.extent(0), ctx.arena());
-    encode_tokens<A, std::remove_const_t<X>>(x, is_fixed_ ? &fixed_ : nullptr,
-                                             is_fixed_ ? 0 : kUnsigned, tokens, ctx);
+    encode_tokens<A, S>(x, is_fixed_ ? &fixed_ : nullptr, is_fixed_ ? 0 : kUnsigned, tokens, ctx);
     weight_.multiply(tokens, is_fixed_ ? fixed_.zero : kUnsigned, y, epilogue, ctx);
   }
-
- private:
-  static constexpr std::int32_t kUnsigned = 128;  ///< makes bytes unsigned, for the kernels
 
   Int8Weight<A> weight_;
   AffineGrid<float> fixed_ = {};

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/quant/kv_stream.hpp>
+#include <weft/quant/token_cache.hpp>
 
 namespace weft::quant {
 
@@ -23,49 +23,19 @@ inline constexpr TokenwiseKv kInt8Kv{{8, true}, {8, true}};
 /// Affine, because 15 codes are few; kivi.hpp loses less at 4 and 2 bits.
 inline constexpr TokenwiseKv kInt4Kv{{4, false}, {4, false}};
 
-/// A token is quantized when it arrives, and seen as its codes from then on, by its own query too:
-/// prefill in any split and step see the same numbers. `truncate` rolls back.
-class TokenwiseKvCache {
+class TokenwiseKvCache : public detail::TokenCache<KeyPlane, ValuePlane> {
  public:
-  static constexpr bool sees_codes = true;
-
   TokenwiseKvCache(const TokenwiseKv& formats, const CacheSizes& sizes)
-      : sizes_(checked(formats, sizes)),
-        rotate_keys_(formats.rotate_keys),
-        keys_({sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.key_dim}, formats.keys, 0),
-        values_({sizes_.batch, sizes_.kv_heads, sizes_.capacity, sizes_.value_dim}, formats.values,
-                0) {}
-
-  Index length() const noexcept { return length_; }
-  Index capacity() const noexcept { return sizes_.capacity; }
-  Index bytes() const noexcept { return keys_.bytes() + values_.bytes(); }
-  const KeyPlane& keys() const noexcept { return keys_; }
-  const ValuePlane& values() const noexcept { return values_; }
-
-  /// Forgets all tokens from `length` on.
-  void truncate(Index length) {
-    require(length >= 0 && length <= length_, "truncate to ", length, " tokens, the cache has ",
-            length_);
-    length_ = length;
-  }
-
-  void check(const View<const float, 4>& k, const View<const float, 4>& v) const {
-    detail::check_tokens(sizes_, length_, k, v);
-  }
+      : TokenwiseKvCache(checked(formats, sizes), formats) {}
 
   void append(const View<const float, 4>& k, const View<const float, 4>& v,
               const Context& ctx = Context()) {
-    check(k, v);
-    const Index n = k.extent(2), heads = sizes_.kv_heads;
-    ctx.parallel(sizes_.batch * heads, [&](Index task, Arena& arena) {
-      const Index b = task / heads, h = task % heads;
+    append_by(k, v, ctx, [&](Index b, Index h, Index n, Arena& arena) {
       if (rotate_keys_)
         put_rotated(b, h, k, arena.take<float>(sizes_.key_dim));
       else
         keys_.put(b, h, length_, n, k.pointer(b, h), k.stride(2));
-      values_.put(b, h, length_, n, v.pointer(b, h), v.stride(2));
     });
-    length_ += n;
   }
 
   CodedKv source() const noexcept {
@@ -77,6 +47,14 @@ class TokenwiseKvCache {
   }
 
  private:
+  TokenwiseKvCache(const CacheSizes& sizes, const TokenwiseKv& formats)
+      : TokenCache(
+            sizes,
+            KeyPlane({sizes.batch, sizes.kv_heads, sizes.capacity, sizes.key_dim}, formats.keys, 0),
+            ValuePlane({sizes.batch, sizes.kv_heads, sizes.capacity, sizes.value_dim},
+                       formats.values, 0)),
+        rotate_keys_(formats.rotate_keys) {}
+
   static CacheSizes checked(const TokenwiseKv& formats, const CacheSizes& sizes) {
     check_format(formats.keys, "keys");
     check_format(formats.values, "values");
@@ -91,11 +69,7 @@ class TokenwiseKvCache {
     }
   }
 
-  CacheSizes sizes_;
   bool rotate_keys_;
-  KeyPlane keys_;
-  ValuePlane values_;
-  Index length_ = 0;
 };
 static_assert(CodedCache<TokenwiseKvCache>);
 

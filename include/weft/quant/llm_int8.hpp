@@ -27,7 +27,7 @@ namespace weft::quant {
 enum class OutlierWeights { decoded, exact };
 
 template <class A = DefaultArch>
-class LlmInt8Operator {
+class LlmInt8Operator : public detail::OperatorVerbs<LlmInt8Operator<A>, A> {
  public:
   /// weight [out, in], bias [out] or none. Throws as Int8Operator does, and on a threshold that is
   /// negative or NaN.
@@ -65,29 +65,24 @@ class LlmInt8Operator {
     return columns;
   }
 
-  template <class X, class Y>
-  void apply(View<X, 2> x, View<Y, 2> y, const Context& ctx = Context{}) const {
-    apply(x, y, NoEpilogue{}, ctx);
-  }
+ private:
+  friend class detail::OperatorVerbs<LlmInt8Operator<A>, A>;
 
-  template <class X, class Y, Epilogue<float, A> E>
-  void apply(View<X, 2> x, View<Y, 2> y, const E& epilogue, const Context& ctx = Context{}) const {
-    detail::check_operator(weight_, x, y, epilogue);
-    if (y.empty()) return;
-    Arena::Frame frame(ctx.arena());
+  static constexpr std::int32_t kUnsigned = 128;
+
+  template <class S, class Y, class E>
+  void multiply(const View<const S, 2>& x, const View<Y, 2>& y, const E& epilogue,
+                const Context& ctx) const {
     const TokenCodes tokens = weight_.tokens(x.extent(0), ctx.arena());
     const auto columns = outliers(x);
     if (columns.empty()) {
-      encode_tokens<A, std::remove_const_t<X>>(x, nullptr, kUnsigned, tokens, ctx);
+      encode_tokens<A, S>(x, nullptr, kUnsigned, tokens, ctx);
       return weight_.multiply(tokens, kUnsigned, y, epilogue, ctx);
     }
     encode_others(x, columns, tokens, ctx);
     const View<float, 2> exact = multiply_outliers(x, columns, ctx);
     weight_.multiply(tokens, kUnsigned, y, Then{AddResidual<float>{exact}, epilogue}, ctx);
   }
-
- private:
-  static constexpr std::int32_t kUnsigned = 128;
 
   bool is_outlier(float x) const noexcept { return std::abs(x) >= threshold_; }
 
