@@ -1,6 +1,7 @@
 /// Compresses a real model and says what that costs: see options.cpp for the command line.
 ///
 ///   compress_model --method int8,gptq4                              a language model
+///   compress_model --kv int8,kivi4                                  its keys and values
 ///   compress_model --model build/models/use-lite --method gptq4 --save small.safetensors
 ///   compress_model --model build/models/use-lite --load small.safetensors
 ///

@@ -1,7 +1,6 @@
 #include "method.hpp"
 
-#include <algorithm>
-#include <iterator>
+#include "named.hpp"
 
 namespace compress_model {
 
@@ -34,24 +33,10 @@ constexpr Method kMethods[] = {
 
 std::span<const Method> methods() { return kMethods; }
 
-Method method_called(std::string_view name) {
-  const auto* found = std::find_if(std::begin(kMethods), std::end(kMethods),
-                                   [&](const Method& m) { return m.name == name; });
-  if (found != std::end(kMethods)) return *found;
-  std::string all;
-  for (const Method& m : kMethods) all.append(" ").append(m.name);
-  weft::fail("there is no method \"" + std::string(name) + "\"; there are:" + all);
-}
+Method method_called(std::string_view name) { return thing_called("method", methods(), name); }
 
 std::vector<Method> methods_called(std::string_view names) {
-  if (names == "all") return {std::begin(kMethods), std::end(kMethods)};
-  std::vector<Method> out;
-  for (std::size_t begin = 0; begin <= names.size();) {
-    const std::size_t end = std::min(names.find(',', begin), names.size());
-    out.push_back(method_called(names.substr(begin, end - begin)));
-    begin = end + 1;
-  }
-  return out;
+  return things_called("method", methods(), names);
 }
 
 }  // namespace compress_model

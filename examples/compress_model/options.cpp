@@ -1,5 +1,7 @@
 #include "options.hpp"
 
+#include "kv_caches.hpp"
+
 #include <charconv>
 #include <system_error>
 
@@ -17,19 +19,21 @@ Complaint read_number(std::string_view option, std::string_view text, Number lea
          std::to_string(least) + " to " + std::to_string(most);
 }
 
-Complaint read_methods(std::string_view names, std::string& out) {
+/// `parse` throws where a name is unknown.
+template <class Parse>
+Complaint read_names(const char* option, Parse parse, std::string_view names, std::string& out) {
   try {
-    methods_called(names);
+    parse(names);
     out = names;
     return {};
   } catch (const weft::error& unknown) {
-    return std::string("--method: ") + unknown.what();
+    return std::string(option) + ": " + unknown.what();
   }
 }
 
-constexpr std::string_view kTakesValue[] = {"--model",    "--method", "--calibrate",
-                                            "--evaluate", "--limit",  "--group",
-                                            "--save",     "--load",   "--threads"};
+constexpr std::string_view kTakesValue[] = {"--model",    "--method", "--kv",    "--calibrate",
+                                            "--evaluate", "--limit",  "--group", "--save",
+                                            "--load",     "--threads"};
 
 /// Takes one option with its value; the answer is empty when all is well.
 Complaint take(Options& options, std::string_view option, std::string_view value) {
@@ -38,7 +42,8 @@ Complaint take(Options& options, std::string_view option, std::string_view value
   if (option == "--evaluate") return options.evaluate = value, Complaint();
   if (option == "--save") return options.save = value, Complaint();
   if (option == "--load") return options.load = value, Complaint();
-  if (option == "--method") return read_methods(value, options.methods);
+  if (option == "--method") return read_names("--method", methods_called, value, options.methods);
+  if (option == "--kv") return read_names("--kv", cache_kinds_called, value, options.caches);
   if (option == "--threads") return read_number(option, value, 1, 1024, options.threads);
   if (option == "--limit")
     return read_number(option, value, Index{0}, Index{1000000000}, options.limit);
@@ -50,6 +55,8 @@ Complaint check(const Options& options) {
   if (options.random && !options.model.empty()) return "give either --model or --random";
   if (!options.save.empty() && !options.load.empty()) return "give either --save or --load";
   if (options.group % 4 != 0) return "--group is no multiple of 4";
+  if (!options.caches.empty() && (options.random || !options.save.empty() || !options.load.empty()))
+    return "--kv is for a language model as it is: without --random, --save and --load";
   if (!options.save.empty() && methods_called(options.methods).size() != 1)
     return "--save needs one --method";
   return {};
@@ -62,15 +69,17 @@ std::string usage() {
       R"(usage: compress_model [--model PATH | --random] [--method NAME,...] [--calibrate FILE]
                       [--evaluate FILE] [--limit N] [--group N] [--save FILE] [--threads N]
        compress_model [--model PATH | --random] --load FILE [...]
+       compress_model [--model FILE] --kv NAME,... [--evaluate FILE] [--limit N] [--threads N]
 
 Compresses a model in each of the given ways and compares it with what it was: size, speed and
-how much its answers have changed.
+how much its answers have changed. With --kv, the keys and values that a language model keeps.
 
   --model PATH      a folder with the sentence encoder (model.json, its shards and vocab.json), or
                     a safetensors file with a language model of examples/generate; default: the
                     language model examples/data/softmax.safetensors
   --random          instead: a sentence encoder with random weights, of the published widths
   --method NAMES    names from the list below with commas between, or all, which is the default
+  --kv NAMES        caches from the second list, or all
   --calibrate FILE  sentences, one on each line, or text that some methods look at, which are
                     marked *; default: examples/data/sentences_calibration.txt, kjv_train.txt
   --evaluate FILE   other sentences, or text, for the comparison;
@@ -85,11 +94,14 @@ how much its answers have changed.
 
 Methods:
 )";
-  for (const Method& m : methods()) {
-    std::string name = std::string(m.name) + (m.calibrates() ? "*" : "");
+  const auto line = [&](std::string name, std::string_view summary) {
     name.resize(14, ' ');
-    text += "  " + name + std::string(m.summary) + '\n';
-  }
+    text += "  " + name + std::string(summary) + '\n';
+  };
+  for (const Method& m : methods())
+    line(std::string(m.name) + (m.calibrates() ? "*" : ""), m.summary);
+  text += "\nCaches:\n";
+  for (const CacheKind& k : cache_kinds()) line(std::string(k.name), k.summary);
   text += R"(
 What is compressed: all matrices that rows are multiplied by, but for the logits of a language
 model, which are its embedding table. Embeddings and norms stay floats, and are not counted in the

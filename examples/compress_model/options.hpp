@@ -14,6 +14,7 @@ struct Options {
   std::filesystem::path model;      ///< empty: the language model that comes with the program
   bool random = false;              ///< instead: an encoder of random weights
   std::string methods = "all";      ///< names with commas between
+  std::string caches;               ///< instead of methods: names of caches, with commas between
   std::filesystem::path calibrate;  ///< empty: what comes with the program
   std::filesystem::path evaluate;   ///< the same
   Index limit = 32768;              ///< bytes of text to predict; 0: the whole file

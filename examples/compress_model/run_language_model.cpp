@@ -2,6 +2,7 @@
 
 #include "generate/deltanet_mixer.hpp"
 #include "generate/softmax_mixer.hpp"
+#include "kv_caches.hpp"
 #include "language_model.hpp"
 #include "table.hpp"
 
@@ -128,6 +129,29 @@ class LanguageModelTable {
   generate::BitsPerByte expected_;
 };
 
+/// The softmax model as it is, with its keys and values in caches of each kind.
+void compare_caches(const Options& options, const weft::SafetensorsFile& file, const Context& ctx) {
+  const Bytes text = contents_of(options.evaluate, WEFT_EXAMPLE_DATA "/kjv_valid.txt");
+  const auto measure = [&](const CacheKind& kind) {
+    return kind.measure(file, text, options.limit, ctx);
+  };
+  const CacheCost floats = measure(cache_kinds().front());
+  std::printf(
+      "Language model %s: weights as they are, keys and values in a few bits.\n"
+      "Bits per byte of %td predictions, read byte by byte in windows of the context.\n\n"
+      "%-8s %12s %8s %10s %9s %10s %9s\n",
+      file.name().c_str(), floats.targets, "cache", "bytes", "of fp32", "us/byte", "speed-up",
+      "bits/byte", "change");
+  for (const CacheKind& kind : cache_kinds_called(options.caches)) {
+    const CacheCost cost = kind.name == cache_kinds().front().name ? floats : measure(kind);
+    std::printf("%-8s %12td %8.3f %10.1f %9.2f %10.5f %+9.5f\n", std::string(kind.name).c_str(),
+                cost.bytes, static_cast<double>(cost.bytes) / static_cast<double>(floats.bytes),
+                1e6 * cost.seconds, floats.seconds / cost.seconds, cost.bits,
+                cost.bits - floats.bits);
+    std::fflush(stdout);
+  }
+}
+
 }  // namespace
 
 void run_language_model(const Options& options, const Context& ctx) {
@@ -135,6 +159,11 @@ void run_language_model(const Options& options, const Context& ctx) {
       options.model.empty() ? WEFT_EXAMPLE_DATA "/softmax.safetensors" : options.model;
   const auto file = std::make_shared<const weft::SafetensorsFile>(path);
   const std::string& kind = generate::kind_of(*file);
+  if (!options.caches.empty()) {
+    weft::require(kind == "softmax", path.string(), ": a model of kind \"", kind,
+                  "\"; --kv is for softmax, which keeps keys and values");
+    return compare_caches(options, *file, ctx);
+  }
   if (kind == "softmax") {
     using Mixer = generate::BasicSoftmaxMixer<Linear>;
     return LanguageModelTable<generate::SoftmaxMixer, Mixer>(options, file, ctx).run();

@@ -6,15 +6,37 @@
 
 namespace generate {
 
+/// Where a mixer keeps keys and values: in floats. (compress_model/kv_caches.cpp has others.)
+struct FloatCache {
+  using State = weft::KvCache<float>;
+
+  template <class Softmax>
+  State operator()(const Softmax& softmax, const weft::CacheSizes& sizes) const {
+    return weft::make_state(softmax, sizes);
+  }
+};
+
+namespace detail {
+
+/// The verbs as a cache's namespace has them; a mixer's own members would hide them.
+inline constexpr auto prefill_cache = [](const auto& softmax, auto& state, const auto&... others) {
+  prefill(softmax, state, others...);
+};
+inline constexpr auto step_cache = [](const auto& softmax, auto& state, const auto&... others) {
+  step(softmax, state, others...);
+};
+
+}  // namespace detail
+
 /// Grouped-query softmax attention with rotary positions and a KV cache:
 ///
 ///   q, k, v = q_proj h, k_proj h, v_proj h;  q, k = rope(q), rope(k)
 ///   mixer(h) = o_proj(softmax attention(q, k, v)), causal
-template <weft::FusedOperator Operator>
+template <weft::FusedOperator Operator, class Cache = FloatCache>
 class BasicSoftmaxMixer {
  public:
   using Op = Operator;
-  using State = weft::KvCache<float>;
+  using State = typename Cache::State;
 
   struct Layer {
     Op qkv;  ///< the three projections in one product
@@ -47,8 +69,8 @@ class BasicSoftmaxMixer {
   }
 
   State make_state() const {
-    return weft::make_state(softmax_, weft::CacheSizes{1, sizes_.kv_heads, positions_,
-                                                       sizes_.head_dim, sizes_.head_dim});
+    return Cache{}(softmax_, weft::CacheSizes{1, sizes_.kv_heads, positions_, sizes_.head_dim,
+                                              sizes_.head_dim});
   }
 
   Index bytes(const State& state) const { return state.bytes(); }
@@ -56,15 +78,15 @@ class BasicSoftmaxMixer {
   void prefill(const Layer& layer, State& state, View<const float, 2> x, View<float, 2> y,
                const Context& ctx) const {
     run(layer, state, x, y, ctx, [&](auto q, auto k, auto v, auto out) {
-      weft::prefill(softmax_, state, q, k, v, out, ctx);
+      detail::prefill_cache(softmax_, state, q, k, v, out, ctx);
     });
   }
 
   void step(const Layer& layer, State& state, View<const float, 2> x, View<float, 2> y,
             const Context& ctx) const {
     run(layer, state, x, y, ctx, [&](auto q, auto k, auto v, auto out) {
-      weft::step(softmax_, state, q.select(2, 0), k.select(2, 0), v.select(2, 0), out.select(2, 0),
-                 ctx);
+      detail::step_cache(softmax_, state, q.select(2, 0), k.select(2, 0), v.select(2, 0),
+                         out.select(2, 0), ctx);
     });
   }
 

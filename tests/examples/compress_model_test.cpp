@@ -1,6 +1,7 @@
 /// examples/compress_model: every method on a small random encoder, its file format, and what
 /// methods cost the real language model.
 #include "compress_model/encoder.hpp"
+#include "compress_model/kv_caches.hpp"
 #include "compress_model/language_model.hpp"
 #include "compress_model/measure.hpp"
 #include "compress_model/options.hpp"
@@ -178,6 +179,24 @@ TEST_CASE("compress_model: what methods cost the language model", "[examples]") 
   CHECK(gptq3 <= 0.6 * rtn3);
 }
 
+TEST_CASE("compress_model: what caches cost the language model", "[examples]") {
+  const RealModel real;
+  const double floats = real.bits_in_floats();
+  const auto measured = [&](const CacheKind& kind) {
+    return kind.measure(*real.file, RealModel::bytes(real.valid, real.valid.size()),
+                        RealModel::kPredictions, kContext);
+  };
+  const CacheCost fp32 = measured(cache_kinds().front());
+  CHECK(fp32.targets == RealModel::kPredictions);
+  CHECK(std::abs(fp32.bits - floats) < 1e-5);  // byte by byte, or windows at once
+  for (const CacheKind& kind : cache_kinds().subspan(1)) {
+    INFO(kind.name);
+    const CacheCost cost = measured(kind);
+    CHECK(cost.bytes < fp32.bytes / 2);
+    CHECK(cost.bits - fp32.bits < (kind.name == "int8" ? 0.002 : 0.03));
+  }
+}
+
 TEST_CASE("compress_model: a language model saved and read back", "[examples]") {
   const TemporaryFolder folder;
   const RealModel real;
@@ -228,6 +247,9 @@ TEST_CASE("compress_model: the command line", "[examples]") {
   CHECK(complaint_about({}).empty());
   CHECK(complaint_about({"--method", "int8,gptq4", "--model", "m", "--group", "64"}).empty());
   CHECK(contains(complaint_about({"--method", "int7"}), "there is no method \"int7\""));
+  CHECK(complaint_about({"--kv", "int8,kivi4"}).empty());
+  CHECK(contains(complaint_about({"--kv", "int9"}), "--kv: there is no cache \"int9\""));
+  CHECK(contains(complaint_about({"--kv", "all", "--random"}), "--kv is for a language model"));
   CHECK(contains(complaint_about({"--methods", "int8"}), "unknown argument --methods"));
   CHECK(contains(complaint_about({"--model"}), "--model needs a value"));
   CHECK(contains(complaint_about({"--group", "6"}), "multiple of 4"));
@@ -237,4 +259,5 @@ TEST_CASE("compress_model: the command line", "[examples]") {
   CHECK(contains(complaint_about({"--method", "int8", "--save", "f", "--load", "f"}),
                  "either --save or --load"));
   for (const Method& method : methods()) CHECK(contains(usage(), std::string(method.name)));
+  for (const CacheKind& kind : cache_kinds()) CHECK(contains(usage(), std::string(kind.name)));
 }

@@ -22,10 +22,12 @@ namespace weft::detail {
 /// Query rows up to which this beats packing K.
 inline constexpr Index kDirectRows = 8;
 
-/// Keys of one block, which stays in L1 even when it had to be converted (K and V of head size 128
-/// fill 16 KiB); how many keys ahead memory is asked for them; and keys of one split.
-inline constexpr Index kDirectBlock = 16;
+/// Bytes of the keys and values of one block, which stays in L1 even when it had to be converted;
+/// how many keys ahead memory is asked for them; bytes of K and V below which it is not asked,
+/// because they are near, and asking takes as long as reading them; and keys of one split.
+inline constexpr Index kDirectBlockBytes = 16 << 10;
 inline constexpr Index kDirectAhead = 64;
+inline constexpr Index kNearBytes = 512 << 10;
 inline constexpr Index kSplit = 1024;
 
 /// The query rows of one KV head of one batch element: row r is query r % queries of head
@@ -55,7 +57,8 @@ class DirectAttention {
         policies_{mask, score},
         normalizer_(normalizer),
         key_ld_(round_up(problem.kv.key_dim, kWidth<T, A>)),
-        value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
+        value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)),
+        block_keys_(std::clamp(kDirectBlockBytes / key_bytes() / W * W, kLeastKeys, kKeyTile)) {}
 
   /// Attends all rows to keys [begin, end) and leaves m, l and acc in `partial`.
   void run(const DirectRows& rows, Index begin, Index end, T* partial, Arena& arena) const {
@@ -63,13 +66,14 @@ class DirectAttention {
     Work w{rows,
            arena.take<T>(count * key_ld_),
            arena.take<T>(count * kLd),
-           arena.take<T>(kDirectBlock * key_ld_),
-           arena.take<T>(kDirectBlock * value_ld_),
+           arena.take<T>(block_keys_ * key_ld_),
+           arena.take<T>(block_keys_ * value_ld_),
            partial,
            nullptr,
            0,
            Pass::weigh,
-           nullptr};
+           nullptr,
+           rows.keys * p_.kv.kv_heads * key_bytes() > kNearBytes};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
     std::fill_n(w.logits, count * kLd, T(0));
     for (Index r = 0; r < count; ++r) {
@@ -96,6 +100,7 @@ class DirectAttention {
   using Policy = Policies<M, S, Z>;
   static constexpr Index W = kWidth<T, A>;
   static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
+  static constexpr Index kLeastKeys = 16;      ///< of a block
 
   struct Work {
     DirectRows rows;
@@ -108,7 +113,13 @@ class DirectAttention {
     Index statistic_size;  ///< per row
     Pass pass;
     T* scratch;  ///< of the products of a source
+    bool far;    ///< whether to ask for keys and values ahead
   };
+
+  /// Of one key and its value; they may have no channels.
+  Index key_bytes() const noexcept {
+    return std::max<Index>(1, (key_ld_ + value_ld_) * static_cast<Index>(sizeof(T)));
+  }
 
   static bool collecting(const Work& w) noexcept {
     return TwoPassNormalizer<Z> && w.pass == Pass::collect;
@@ -124,7 +135,7 @@ class DirectAttention {
     w.pass = pass;
     if constexpr (!OnlineNormalizer<Z>)
       for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
-    const Index step = p_.kv.products != nullptr ? kKvTile : kDirectBlock;
+    const Index step = p_.kv.products != nullptr ? kKvTile : block_keys_;
     for (Index j0 = begin; j0 < end; j0 += step) block(w, j0, std::min(step, end - j0), end);
   }
 
@@ -159,7 +170,7 @@ class DirectAttention {
     const Index count = rows.rows();
     for (Index c = 0; c < n; c += W)
       for (Index r = 0; r < count; ++r) {
-        prefetch_part(rows, j0 + kDirectAhead + c, end, r, false);
+        if (w.far) prefetch_part(rows, j0 + kDirectAhead + c, end, r, false);
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
@@ -194,10 +205,11 @@ class DirectAttention {
 
   void add_values(const Work& w, Index j0, Index n, Index end,
                   const RowsOf<T>& values) const noexcept {
-    const Index count = w.rows.rows();
-    for (Index c = 0; c < n; c += W) {
-      for (Index r = 0; r < count; ++r) prefetch_part(w.rows, j0 + kDirectAhead + c, end, r, true);
-      Tiles<T, A>{}.add_values(w.logits, count, c, std::min(n, c + W), values, nullptr, n,
+    const Index count = w.rows.rows(), step = w.far ? W : n;
+    for (Index c = 0; c < n; c += step) {
+      for (Index r = 0; w.far && r < count; ++r)
+        prefetch_part(w.rows, j0 + kDirectAhead + c, end, r, true);
+      Tiles<T, A>{}.add_values(w.logits, count, c, std::min(n, c + step), values, nullptr, n,
                                value_ld_, partial_row(w.partial, count, 0, value_ld_).acc);
     }
   }
@@ -230,7 +242,7 @@ class DirectAttention {
   const Problem<T>& p_;
   Policy policies_;
   const Z& normalizer_;
-  Index key_ld_, value_ld_;
+  Index key_ld_, value_ld_, block_keys_;
 };
 
 }  // namespace weft::detail
