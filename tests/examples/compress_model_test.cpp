@@ -248,7 +248,7 @@ TEST_CASE("compress_model: the command line", "[examples]") {
   CHECK(complaint_about({"--method", "int8,gptq4", "--model", "m", "--group", "64"}).empty());
   CHECK(contains(complaint_about({"--method", "int7"}), "there is no method \"int7\""));
   CHECK(complaint_about({"--kv", "int8,kivi4"}).empty());
-  CHECK(contains(complaint_about({"--kv", "int9"}), "--kv: there is no cache \"int9\""));
+  CHECK(contains(complaint_about({"--kv", "int9"}), "there is no cache \"int9\""));
   CHECK(contains(complaint_about({"--kv", "all", "--random"}), "--kv is for a language model"));
   CHECK(contains(complaint_about({"--methods", "int8"}), "unknown argument --methods"));
   CHECK(contains(complaint_about({"--model"}), "--model needs a value"));

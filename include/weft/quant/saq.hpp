@@ -106,11 +106,10 @@ class SaqCache {
   static CacheSizes checked(const Saq& o, const CacheSizes& sizes) {
     const CacheSizes all = detail::checked_sizes(sizes);
     require(!o.bits.empty(), "Saq: there must be a level below full precision");
-    for (std::size_t i = 0; i < o.bits.size(); ++i) {
-      check_format({o.bits[i], false}, "Saq: a level");
-      require(i == 0 || o.bits[i] < o.bits[i - 1], "Saq: levels must fall, but ", o.bits[i],
-              " bits follow ", o.bits[i - 1]);
-    }
+    for (int bits : o.bits) check_format({bits, false}, "Saq: a level");
+    for (std::size_t i = 1; i < o.bits.size(); ++i)
+      require(o.bits[i] < o.bits[i - 1], "Saq: levels must fall, but ", o.bits[i], " bits follow ",
+              o.bits[i - 1]);
     require(o.group >= 1 && o.chunk >= 1 && o.chunk % o.group == 0, "Saq: the chunk of ", o.chunk,
             " tokens must be a multiple of the group size ", o.group);
     require(all.value_dim % o.group == 0, "Saq: values have ", all.value_dim,
