@@ -48,15 +48,12 @@ function(weft_precompile target)
   endif()
 endfunction()
 
-# -O3 takes g++ a quarter longer than -O2 for tests. With -O0 they compile in a third of the time
-# and take many times as long to run.
-set(WEFT_TEST_OPTIMIZATION "-O2" CACHE STRING "Optimisation of test programs in a release build")
-mark_as_advanced(WEFT_TEST_OPTIMIZATION)
-
-# A program of one instruction set for tests: assertions on, and their data folder known.
+# A program of one instruction set for tests: assertions on, and their data folder known. -O3 takes
+# g++ a quarter longer than -O2 for them; what is compiled with -O1 or -Og takes many times as long
+# to run.
 function(weft_test_program target)
   weft_program(${target})
-  target_compile_options(${target} PRIVATE -UNDEBUG "$<$<CONFIG:Release>:${WEFT_TEST_OPTIMIZATION}>")
+  target_compile_options(${target} PRIVATE -UNDEBUG "$<$<CONFIG:Release>:-O2>")
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_compile_definitions(${target} PRIVATE
     WEFT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")

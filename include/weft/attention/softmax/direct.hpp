@@ -23,8 +23,8 @@ namespace weft::detail {
 inline constexpr Index kDirectRows = 8;
 
 /// Bytes of the keys and values of one block, which stays in L1 even when it had to be converted;
-/// how many keys ahead memory is asked for them; bytes of K and V below which it is not asked,
-/// because they are near, and asking takes as long as reading them; and keys of one split.
+/// how many keys ahead memory is asked for them; bytes of K and V up to which it is not asked: they
+/// are near, and asking costs more than it saves; and keys of one split.
 inline constexpr Index kDirectBlockBytes = 16 << 10;
 inline constexpr Index kDirectAhead = 64;
 inline constexpr Index kNearBytes = 512 << 10;
