@@ -61,6 +61,28 @@ TEST_CASE("the power of two of softmax", "[math]") {
   CHECK(math::exp2_nonpositive(Doubles(-std::numeric_limits<double>::infinity())).get(0) == 0.);
 }
 
+TEST_CASE("e^x and e^-x at once", "[math]") {
+  const auto check = [](auto limit) {
+    using T = decltype(limit);
+    constexpr double bound = 2 * std::numeric_limits<T>::epsilon();
+    for (int i = -2000; i <= 2000; ++i) {
+      const T x = limit * static_cast<T>(i) / 2000;
+      weft::Vec<T> plus, minus;
+      math::exp_both(weft::Vec<T>(x), plus, minus);
+      const long double up = std::exp(static_cast<long double>(x));
+      CAPTURE(x);
+      REQUIRE(std::abs(static_cast<double>(plus.get(0) / up - 1)) <= bound);
+      REQUIRE(std::abs(static_cast<double>(minus.get(0) * up - 1)) <= bound);
+    }
+    weft::Vec<T> plus, minus;
+    math::exp_both(weft::Vec<T>(std::numeric_limits<T>::quiet_NaN()), plus, minus);
+    CHECK(std::isnan(plus.get(0)));
+    CHECK(std::isnan(minus.get(0)));
+  };
+  check(80.f);
+  check(700.);
+}
+
 TEST_CASE("logarithm at the edges", "[math]") {
   const auto log = [](Floats x) { return math::log(x); };
   CHECK(at(log, 1.f) == 0.f);

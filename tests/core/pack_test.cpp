@@ -85,6 +85,22 @@ TEMPLATE_LIST_TEST_CASE("rows of A become rows of the register type", "[pack]", 
   }
 }
 
+TEST_CASE("steps of transposed rows are multiplied by factors", "[pack]") {
+  constexpr Index W = kWidth<float, A>;
+  const Index depth = W + 3, rows = 2 * W + 1, ld = 2 * W;
+  const auto source = numbers<float>(depth * rows);
+  const auto factors = numbers<float>(depth);
+  std::vector<float> plain(static_cast<std::size_t>(rows * ld), kGuard), scaled = plain;
+  transpose_rows<A>(source.data(), rows, rows, depth, plain.data(), ld);
+  transpose_rows<A>(source.data(), rows, rows, depth, scaled.data(), ld, factors.data());
+  for (Index r = 0; r < rows; ++r)
+    for (Index k = 0; k < ld; ++k) {
+      const auto at = static_cast<std::size_t>(r * ld + k);
+      const float factor = k < depth ? factors[static_cast<std::size_t>(k)] : 1.f;
+      REQUIRE(scaled[at] == plain[at] * factor);
+    }
+}
+
 TEST_CASE("a narrow panel is as wide as it is told", "[pack]") {
   constexpr Index W = kWidth<float, A>;
   const Index depth = 21, cols = W - 1;

@@ -96,15 +96,20 @@ void pack_cols(const S* b, Index stride_k, Index stride_n, Index depth, Index co
                     std::min(NR, cols - n), panels + j * panel_stride + k * NR);
 }
 
-/// Rows that are adjacent at every step of the depth.
+/// Rows that are adjacent at every step of the depth; step k is multiplied by factors[k] (null: 1).
 template <class A, class S, class T>
-void transpose_rows(const S* a, Index stride_k, Index rows, Index depth, T* to, Index ld) noexcept {
+void transpose_rows(const S* a, Index stride_k, Index rows, Index depth, T* to, Index ld,
+                    const T* factors = nullptr) noexcept {
   constexpr Index W = kWidth<T, A>;
   for (Index r = 0; r < rows; r += W)
     for (Index k = 0; k < depth; k += W) {
       Vec<T, A> block[W];
       load_block<A, S, T>(a + k * stride_k + r, stride_k, std::min(W, rows - r),
                           std::min(W, depth - k), block);
+      if (factors != nullptr)
+#pragma GCC unroll 16
+        for (Index i = 0; i < W; ++i)
+          if (k + i < depth) block[i] = block[i] * Vec<T, A>(factors[k + i]);
       interleave_rows<static_cast<int>(W)>(block);
 #pragma GCC unroll 16
       for (Index i = 0; i < W; ++i)

@@ -73,6 +73,7 @@ template <class T>
 struct OutputRows {
   std::byte* base;
   Index batch, head, row;
+  bool in_place;  ///< rows are T, of whole registers
   void (*store)(const T* from, T factor, void* row, Index n) noexcept;
 
   std::byte* at(Index b, Index h, Index i) const noexcept {
@@ -100,8 +101,12 @@ InputRows<T> input_rows(const View<const S, 4>& x, Index group) noexcept {
 
 template <class T, class A, class S>
 OutputRows<T> output_rows(const View<S, 4>& x) noexcept {
-  return {reinterpret_cast<std::byte*>(x.data()), byte_stride<S>(x.stride(0)),
-          byte_stride<S>(x.stride(1)), byte_stride<S>(x.stride(2)), &store_scaled_row<T, A, S>};
+  return {reinterpret_cast<std::byte*>(x.data()),
+          byte_stride<S>(x.stride(0)),
+          byte_stride<S>(x.stride(1)),
+          byte_stride<S>(x.stride(2)),
+          std::is_same_v<S, T> && x.extent(3) % kWidth<T, A> == 0,
+          &store_scaled_row<T, A, S>};
 }
 
 }  // namespace weft::detail

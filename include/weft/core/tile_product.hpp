@@ -90,6 +90,13 @@ struct TileSums {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v]);
   }
+  /// Row r times factors[r].
+  [[gnu::always_inline]] void write(T* c, Index ldc, const T* factors) const noexcept {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) store<A>(c + r * ldc + v * W, acc[r][v] * V(factors[r]));
+  }
 
   /// += A B over the depth; see the top of the file.
   template <class Op, class Ld, class Prefetch>
@@ -146,19 +153,20 @@ struct Operands {
   Index ldb;
 };
 
-/// C[R x n] = A1 B1 + A2 B2 in one register tile; `vectors`, up to NV, is chosen at run time.
+/// C[R x n] = diag(factors) (A1 B1 + A2 B2) in one register tile; `vectors`, up to NV, is chosen at
+/// run time.
 template <class A, int R, int NV, class T, class Ld1, class Ld2, class Prefetch = NoPrefetch>
 void two_products_tile(Index vectors, const Operands<T, Ld1>& first, const Operands<T, Ld2>& second,
-                       T* c, Index ldc, Prefetch prefetch = {}) noexcept {
+                       const T* factors, T* c, Index ldc, Prefetch prefetch = {}) noexcept {
   using Op = MultiplyAdd<T, A>;
   if constexpr (NV > 1)
     if (vectors < NV)
-      return two_products_tile<A, R, NV - 1>(vectors, first, second, c, ldc, prefetch);
+      return two_products_tile<A, R, NV - 1>(vectors, first, second, factors, c, ldc, prefetch);
   TileSums<A, R, NV, T> sums;
   sums.clear();
   sums.template add<Op>(first.depth, first.a, first.lda, first.b, first.ldb, prefetch);
   sums.template add<Op>(second.depth, second.a, second.lda, second.b, second.ldb, prefetch);
-  sums.write(c, ldc);
+  sums.write(c, ldc, factors);
 }
 
 /// C[rows x n] (+)= A B with n = NV vectors: register tiles of 6 rows, and what is left in 4, 2, 1.

@@ -61,7 +61,7 @@ TEST_CASE("linear engine: all decays and updates agree with the recurrence", "[l
   for (const auto& [N, D, E] : {Size{1, 1, 1}, Size{7, 5, 3}, Size{49, 16, 16}, Size{131, 40, 72},
                                 Size{97, 130, 48}, Size{0, 4, 4}}) {
     const Inputs<float> in(2, 2, N, D, E);
-    for (const double strength : {0.02, 1.0, 40.0}) {
+    for (const double strength : {0.02, 0.3, 1.0, 40.0}) {
       const Gates gates(2, 2, N, D, strength);
       for_each_mixer(gates, [&](const auto& mixer, DecayKind kind, bool weights, bool delta) {
         const auto truth = expected(in, true, unchanged, [&](Index b, Index h) {

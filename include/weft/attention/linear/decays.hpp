@@ -7,9 +7,15 @@
 #include <weft/core/scratch.hpp>
 
 #include <cmath>
+#include <utility>
 
-/// What a chunk or a token needs of its log decays: their sums B from the start of the chunk, as
-/// long as they are in range, and the factors exp(B) and exp(-B).
+/// What a chunk or a token needs of its log decays: their sums B since the state was last scaled,
+/// as long as they are in range, and the factors exp(B) and exp(-B).
+///
+/// run(t, n) says how many tokens from t on, up to n and at least one, keep their sums in range.
+/// The sums of numbers per token go on over chunks; those of channels begin with every chunk, as
+/// their rounding would grow with it (they are of the element type; the others are few, and
+/// doubles).
 namespace weft::detail {
 
 /// NoDecay: nothing.
@@ -32,27 +38,36 @@ class Decays<T, A, D, DecayKind::number> {
         seq_(sequence),
         head_(head),
         features_(features),
-        row_(arena.take<T>(features)) {}
+        row_(arena.take<T>(features)),
+        sums_(arena.take<double>(most)) {}
 
-  /// How many tokens from t on, up to n and at least one, keep their sums within the range.
   Index run(Index t, Index n) noexcept {
-    double sum = 0;
+    double sum = carried_;
     Index i = 0;
     for (; i < n; ++i) {
       sum += log_at(t + i);
       if (!(std::abs(sum) <= double{kDecayRange<T>})) break;
+      sums_[i] = sum;
       up[i] = static_cast<T>(sum);
     }
     std::fill(up + i, up + round_up(i, kWidth<T, A>), T(0));
     return std::max<Index>(i, 1);
   }
 
+  /// The state lacks the decay of n more tokens, and whether it lacks any.
+  void carry(Index n) noexcept { carried_ = sums_[n - 1]; }
+  bool carries() const noexcept { return carried_ != 0; }
+
+  /// The factor that the state lacks. Sums begin anew.
+  T fold() noexcept { return static_cast<T>(std::exp(std::exchange(carried_, 0.0))); }
+
   /// Turns the sums of n tokens into factors.
   void exponentiate(Index n) noexcept {
     for (Index i = 0; i < n; i += kWidth<T, A>) {
-      const auto sum = load<A>(up + i);
-      store<A>(up + i, math::exp(sum));
-      store<A>(down + i, math::exp(-sum));
+      Vec<T, A> plus, minus;
+      math::exp_both(load<A>(up + i), plus, minus);
+      store<A>(up + i, plus);
+      store<A>(down + i, minus);
     }
   }
 
@@ -72,6 +87,8 @@ class Decays<T, A, D, DecayKind::number> {
   const Sequence& seq_;
   Index head_, features_;
   T* row_;
+  double* sums_;
+  double carried_ = 0;
 };
 
 /// A number per token and feature.
@@ -93,18 +110,28 @@ class Decays<T, A, D, DecayKind::channels> {
     return n;
   }
 
-  /// q exp(B), k exp(-B), and into `read` (null: not wanted) k exp(B); rows of all are ld apart.
-  void scale(Index n, T* q, T* k, T* read, Index ld) noexcept {
-    for (Index i = 0; i < n; ++i, q += ld, k += ld) {
+  /// q exp(B), k exp(-B), and into `read` (null: not wanted) k exp(B); rows of results are ld
+  /// apart.
+  void scale(Index n, const PaddedRows<T>& q, const PaddedRows<T>& k, T* q_to, T* k_to, T* read,
+             Index ld) noexcept {
+    for (Index i = 0; i < n; ++i) {
       T* sums = sums_ + i * ld_;
       for (Index f = 0; f < features_; f += kWidth<T, A>) {
-        const auto sum = load<A>(sums + f), up = math::exp(sum), key = load<A>(k + f);
-        store<A>(q + f, load<A>(q + f) * up);
-        if (read != nullptr) store<A>(read + i * ld + f, key * up);
-        store<A>(k + f, key * math::exp(-sum));
-        if (i == n - 1) store<A>(sums + f, up);
+        Vec<T, A> plus, minus;
+        math::exp_both(load<A>(sums + f), plus, minus);
+        const auto key = load<A>(k.rows + i * k.ld + f);
+        store<A>(q_to + i * ld + f, load<A>(q.rows + i * q.ld + f) * plus);
+        if (read != nullptr) store<A>(read + i * ld + f, key * plus);
+        store<A>(k_to + i * ld + f, key * minus);
+        if (i == n - 1) store<A>(sums + f, plus);
       }
     }
+  }
+
+  /// The logs of n tokens from t on will be read.
+  void want(RowsAhead& ahead, Index t, Index n) const noexcept {
+    const Index element = sizeof(*log_at(t)), row = log_at(t + 1) - log_at(t);
+    ahead.want(log_at(t), row * element, features_ * element, n);
   }
 
   /// exp(B) of the last of n tokens, after scale.
@@ -123,16 +150,19 @@ class Decays<T, A, D, DecayKind::channels> {
 
   /// Row i of the sums: the row above it and the logs of token t; whether all are in range.
   bool add_row(Index t, Index i) noexcept {
+    constexpr Index W = kWidth<T, A>;
+    const auto* logs = log_at(t);
     T* sums = sums_ + i * ld_;
-    convert_row<T, A>(log_at(t), sums, features_, ld_);
-    const Vec<T, A> range(kDecayRange<T>);
-    bool inside = true;
-    for (Index f = 0; f < features_; f += kWidth<T, A>) {
-      auto sum = load<A>(sums + f);
-      if (i > 0) store<A>(sums + f, sum = sum + load<A>(sums - ld_ + f));
-      inside &= xsimd::all(xsimd::abs(sum) <= range);
+    const Vec<T, A> zero(T(0)), range(kDecayRange<T>);
+    auto inside = zero <= range;
+    for (Index f = 0; f < features_; f += W) {
+      const Vec<T, A> log = f + W <= features_ ? load_as<T, A>(logs + f)
+                                               : load_as_partial<T, A>(logs + f, features_ - f);
+      const Vec<T, A> sum = i > 0 ? log + load<A>(sums - ld_ + f) : log;
+      store<A>(sums + f, sum);
+      inside = inside & (xsimd::abs(sum) <= range);
     }
-    return inside;
+    return xsimd::all(inside);
   }
 
   const D& decay_;

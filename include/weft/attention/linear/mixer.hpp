@@ -23,7 +23,8 @@ enum class Order { causal, bidirectional };
 ///
 /// q [B, Hq, N, D], k [B, Hk, M, D], v [B, Hv, M, E], out [B, H, N, E], where H is a multiple of
 /// Hq, Hk and Hv; head h reads head h / (H / Hq) of q and likewise. Causal order asks for N = M.
-/// Any strides, but 1 in the last axis. N, M and B may be zero; a query without keys gets 0.
+/// Any strides, but 1 in the last axis; out shares no memory with q, k and v. N, M and B may be
+/// zero; a query without keys gets 0.
 ///
 /// Storage fp32, bf16, fp16 with fp32 arithmetic and state, or fp64. A token that is not finite
 /// reaches itself and the tokens after it. Time O(H (N + M) F E), with the schedule of engine.hpp;

@@ -38,13 +38,16 @@ void advance_strip(Index features, T* s, Index ld, const TokenRows<T>& token) no
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) u[v] = mul_add(V(token.k[f]), kept(f, v), u[v]);
   for (int v = 0; v < NV; ++v) u[v] = V(token.weight) * (load<A>(token.v + v * W) - u[v]);
-  for (Index f = 0; f < features; ++f)
+  for (Index i = 0; i < features; ++i) {
+    // The second time backwards: the last rows read are those still in the L1 cache.
+    const Index f = ReadsState ? features - 1 - i : i;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
       const V x = mul_add(V(token.k[f]), u[v], kept(f, v));
       store<A>(s + f * ld + v * W, x);
       o[v] = mul_add(V(token.q[f]), x, o[v]);
     }
+  }
   for (int v = 0; v < NV; ++v) store<A>(token.o + v * W, o[v]);
 }
 

@@ -14,6 +14,18 @@ template <FloatBatch V>
   return detail::scale(mul_add(inner, r, V(1)), power);
 }
 
+/// e^x and e^-x for |x| <= 80 (double: 700), for little more than the price of one of them; NaN
+/// gives NaN, and what lies beyond these limits anything.
+template <FloatBatch V>
+[[gnu::always_inline]] inline void exp_both(const V& x, V& plus, V& minus) noexcept {
+  V r, even, odd;
+  const auto power = detail::reduce_exp(x, r);
+  detail::exp_tail_parts(r, even, odd);
+  const V s = r * r, cosh = mul_add(even, s, V(1)), sinh = mul_add(odd * s, r, r);
+  plus = (cosh + sinh) * detail::power_of_two<V>(power.field);
+  minus = (cosh - sinh) * detail::power_of_two<V>(-power.field);
+}
+
 /// 2^x, with the same edges; exact at integers.
 template <FloatBatch V>
 [[gnu::always_inline]] inline V exp2(const V& x) noexcept {

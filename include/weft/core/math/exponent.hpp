@@ -71,6 +71,21 @@ template <FloatBatch V>
                   0x1.000000000000ap-1);
 }
 
+/// The parts of exp_tail that are even and odd in r, the odd one divided by r.
+template <FloatBatch V>
+[[gnu::always_inline]] inline void exp_tail_parts(const V& r, V& even, V& odd) noexcept {
+  const V s = r * r;
+  if constexpr (kIsFloat<V>) {
+    even = horner(s, 0x1.694c8ep-10f, 0x1.555a26p-5f, 0x1.fffffap-2f);
+    odd = horner(s, 0x1.12397ep-7f, 0x1.555492p-3f);
+  } else {
+    even = horner(s, 0x1.28adfccab85d4p-22, 0x1.a019995efb56cp-16, 0x1.6c16c18477082p-10,
+                  0x1.55555555506bcp-5, 0x1.000000000000ap-1);
+    odd = horner(s, 0x1.ad92e88f87de4p-26, 0x1.71df18ef7a9d3p-19, 0x1.a01a012fee98bp-13,
+                 0x1.1111111126b36p-7, 0x1.55555555554fep-3);
+  }
+}
+
 /// x = n ln 2 + r. The upper part of ln 2 has so few bits that its product with n is exact even
 /// without fma.
 template <FloatBatch V>
