@@ -156,15 +156,11 @@ inline double log_add_exp(double a, double b) {
 
 /// All but the k largest become -inf; of equal ones the first remain.
 inline void keep_largest(Values& x, std::size_t k) {
-  const double none = -std::numeric_limits<double>::infinity();
-  const Values all = x;
-  for (std::size_t j = 0; j < x.size(); ++j) {
-    std::size_t before = 0;  // how many others go before this one
-    for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i] > all[j] || (all[i] == all[j] && i < j)) ++before;
-    }
-    if (before >= k) x[j] = none;
-  }
+  Values left = x;
+  for (std::size_t round = 0; round < std::min(k, x.size()); ++round)
+    *std::max_element(left.begin(), left.end()) = -std::numeric_limits<double>::infinity();
+  for (std::size_t j = 0; j < x.size(); ++j)
+    if (left[j] == x[j]) x[j] = -std::numeric_limits<double>::infinity();
 }
 
 /// out = sum_j w_j v_j with weights of the logits x that are not -inf.
