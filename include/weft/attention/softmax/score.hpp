@@ -24,6 +24,13 @@
 /// begin, ..., end - 1 lie, and they are fetched before it asks for them:
 ///   ReadRange reads(const Row& row, Index begin, Index end) const noexcept
 ///
+/// A score that has work to do for a tile of logits as a whole, such as a product of its own, gives
+/// the score that is asked about the rows of that tile:
+///   auto of_tile(const Row& first, Index rows, Index begin, Index end) const noexcept
+/// queries first.query, ..., first.query + rows - 1 against keys begin, ..., end - 1. It is itself
+/// asked where there are too few queries for tiles. Since it needs memory of its own, it is made
+/// for one head of one task (attend_within_task).
+///
 /// A score may besides change the weights that the normalizer makes of the logits:
 ///   template <class V> V reweigh(V w, const Row& row, Index j0) const noexcept
 /// Its answer multiplies the values and nothing else: sums of weights, and with them denominators
@@ -65,6 +72,21 @@ template <class S>
 concept ReadingScore = requires(const S& s, const Row& r, Index j) {
   { s.reads(r, j, j) } noexcept -> std::same_as<ReadRange>;
 };
+
+template <class S>
+concept TileScore = requires(const S& s, const Row& r, Index n) {
+  { s.of_tile(r, n, n, n) } noexcept -> Score;
+};
+
+/// The score to ask about the rows of a tile.
+template <class S>
+decltype(auto) score_of_tile(const S& score, const Row& first, Index rows, Index begin,
+                             Index end) noexcept {
+  if constexpr (TileScore<S>)
+    return score.of_tile(first, rows, begin, end);
+  else
+    return (score);
+}
 
 /// What a score makes of weights: themselves, if it has nothing to say.
 template <class V, class S>
