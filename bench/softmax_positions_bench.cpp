@@ -159,7 +159,8 @@ void add_convolutions() {
 }
 
 void add_products() {
-  // Half of all pairs, and three products for two: 1.5 of plain causal attention is the floor.
+  // Half of all pairs, and three products for two: 1.5 of plain causal attention is the floor of the
+  // arithmetic. A tile of 24 queries and 256 keys has 279 distances, which costs 1/20 more.
   row("transformer_xl", kAttention * 3 / 4).add([](const Context& context) {
     const auto r = shared(uniform<float>({kHeads, kTokens, kDim}, 4));
     const auto u = shared(uniform<float>({kHeads, kDim}, 5));
