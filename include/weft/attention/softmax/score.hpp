@@ -100,9 +100,12 @@ V reweigh(const S& score, V w, const Row& r, Index j0) noexcept {
 template <class V>
 inline constexpr Index kLanes = static_cast<Index>(V::size);
 
-/// What score and mask policies may read of a row of their own data: the keys that exist.
+/// What score and mask policies may read of a row of their own data: the keys that exist. Here and
+/// below compilers are not asked whether to inline: the address of the row would be computed anew
+/// for every vector.
 template <class V, class T>
-V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
+[[gnu::always_inline]] inline V load_keys(const T* row, Index step, const Row& r,
+                                          Index j0) noexcept {
   using Lane = typename V::value_type;
   if constexpr (std::is_same_v<T, Lane>) {
     if (step == 1 && j0 + kLanes<V> <= r.keys) return V::load_unaligned(row + j0);
@@ -115,14 +118,16 @@ V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
 
 /// The row of a table [B, H, N, M], axes of extent 1 broadcast.
 template <class T>
-const T* broadcast_row(const View<const T, 4>& table, const Row& r) noexcept {
+[[gnu::always_inline]] inline const T* broadcast_row(const View<const T, 4>& table,
+                                                     const Row& r) noexcept {
   const auto at = [&](std::size_t axis, Index i) { return table.extent(axis) == 1 ? 0 : i; };
   return table.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
 }
 
 /// Numbers of such a table.
 template <class V, class T>
-V load_broadcast(const View<const T, 4>& table, const Row& r, Index j0) noexcept {
+[[gnu::always_inline]] inline V load_broadcast(const View<const T, 4>& table, const Row& r,
+                                               Index j0) noexcept {
   return load_keys<V>(broadcast_row(table, r), table.extent(3) == 1 ? 0 : table.stride(3), r, j0);
 }
 
