@@ -75,25 +75,6 @@ template <FloatBatch V>
   return xsimd::select(x < V(0), t, V(1)) / (V(1) + t);
 }
 
-namespace detail {
-
-/// a / b for b in [1, 2^1000] (float: 2^120), to 2 ulp.
-template <FloatBatch V>
-[[gnu::always_inline]] inline V quotient(const V& a, const V& b) noexcept {
-#if defined(__SSE2__)
-  // The estimate has 12 bits or more and a step of Newton doubles them: a division occupies its
-  // unit for as long as 30 other instructions take.
-  if constexpr (kIsFloat<V>) {
-    const V estimate = xsimd::reciprocal(b);
-    const V near = a * estimate;
-    return mul_add(near, mul_add(-b, estimate, V(1)), near);
-  }
-#endif
-  return a / b;
-}
-
-}  // namespace detail
-
 /// 1 / (1 + 2^-x), the sigmoid in units of log 2, where results are weights: exactly 0 below -100.5
 /// (double: -900.5), see exp2_nonpositive, and half the instructions.
 template <FloatBatch V>
