@@ -9,7 +9,8 @@
 ///                            while the products before them run: 1.03 and what memory takes
 ///   sigmoid                  16 for function and sums, and the bias of this row: 1.14 and memory
 ///   clipped                  41, a soft cap and a second walk over logits that are kept: 1.28
-///   stable_power, pattention the second walk
+///   stable_power             the second walk
+///   pattention               60, the second walk and gelu with a division: 1.41
 /// A second walk would take the 64 multiply-adds of the logits again, 1.44 in all, and does where
 /// there are more keys than logits are kept of. top_k multiplies no values but those that it keeps.
 #include "cases/normalizers.hpp"
