@@ -128,7 +128,7 @@ class DepthwiseConv {
   template <Plus P, Index Block, bool Whole, class X, class Y>
   void lanes(const Taps<X>& taps, X* own, Y* to, Index step, Index d, Index count) const noexcept {
     using V = Vec<T, A>;
-    const auto read = [count](const auto* at) __attribute__((always_inline)) {
+    const auto read = [&](const auto* at) __attribute__((always_inline)) {
       if constexpr (Whole)
         return load_as<T, A>(at);
       else
