@@ -99,9 +99,10 @@ TEST_CASE("activations keep NaN and take their limits", "[math]") {
     const char* name;
     float below, above;
   };
-  const Limits limits[] = {{"tanh", -1, 1},   {"tanh_quotient", -1, 1}, {"erf", -1, 1},
-                           {"sigmoid", 0, 1}, {"softplus", 0, kInf},    {"relu", 0, kInf},
-                           {"silu", 0, kInf}, {"gelu_erf", 0, kInf},    {"gelu_tanh", 0, kInf}};
+  const Limits limits[] = {{"tanh", -1, 1},       {"tanh_quotient", -1, 1}, {"erf", -1, 1},
+                           {"sigmoid", 0, 1},     {"sigmoid2", 0, 1},       {"softplus", 0, kInf},
+                           {"relu", 0, kInf},     {"silu", 0, kInf},        {"gelu_erf", 0, kInf},
+                           {"gelu_tanh", 0, kInf}};
   for (const Limits& limit : limits) {
     const auto* f = std::find_if(kFloatFunctions.begin(), kFloatFunctions.end(),
                                  [&](auto& g) { return std::string_view(g.name) == limit.name; });

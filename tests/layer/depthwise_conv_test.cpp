@@ -57,7 +57,7 @@ std::vector<double> sum(std::vector<double> a, const std::vector<double>& b) {
 TEST_CASE("depthwise convolution agrees with the reference", "[layer]") {
   const auto check = [](auto type, double tolerance) {
     using T = decltype(type);
-    for (const Index channels : {1, 3, 16, 40})
+    for (const Index channels : {1, 3, 16, 40, 300})
       for (const Index k : {1, 3, 5}) {
         const Setup<T> s(2, 4, 7, channels, k);
         CHECK(largest_error(s.run(), s.expected()) < tolerance);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <weft/layer/depthwise_conv.hpp>
-#include <weft/layer/residual.hpp>
 
 namespace weft {
 
@@ -17,8 +16,7 @@ namespace weft {
 template <class A = DefaultArch, class T, ViewLike<4> X, ViewLike<4> Y>
 void add_conditional_position(const DepthwiseConv<T, A>& conv, const X& x, Y&& y,
                               const Context& ctx = Context()) {
-  conv.apply(x, y, ctx);
-  add_residual<A>(y, x, ctx);
+  conv.apply_residual(x, y, ctx);
 }
 
 }  // namespace weft

@@ -96,8 +96,10 @@ struct SigmoidWeights {
   template <class T>
   auto weights(const Row& row) const noexcept {
     const double shift = minus_log_keys ? std::log(static_cast<double>(row.keys)) : 0;
-    return [b = static_cast<T>(bias - shift)](const auto& s, Index) {
-      return math::sigmoid(s + std::remove_cvref_t<decltype(s)>(b));
+    constexpr double log2e = 1.4426950408889634074;
+    return [b = static_cast<T>((bias - shift) * log2e)](const auto& s, Index) {
+      using V = std::remove_cvref_t<decltype(s)>;
+      return math::sigmoid2(mul_add(s, V(T(log2e)), V(b)));
     };
   }
   template <class T>

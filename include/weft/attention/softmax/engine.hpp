@@ -253,8 +253,11 @@ class TiledAttention {
     T* logits = logits_of(w, t, j0);
     Operand* weights = Product::weights_of(logits, w.weights);
     if (w.pass != Pass::weigh_finished) multiply_keys(w, t, j0, begin, end, logits);
+    const auto& score =
+        score_of_tile(policies_.score, row_at(w, first), rows, j0 + begin, j0 + end);
     weigh_rows<T, A>(
-        policies_, normalizer_, rows, masked, w.pass, j0, begin, end, logits, w.value_ld,
+        Policies<M, std::remove_cvref_t<decltype(score)>, Z>{policies_.mask, score}, normalizer_,
+        rows, masked, w.pass, j0, begin, end, logits, w.value_ld,
         [&](Index r) { return row_at(w, first + r); }, [&](Index r) { return state(w, first + r); },
         [&](Index r) { return Product::weight_row(weights, r); });
     if (collecting(w)) return;

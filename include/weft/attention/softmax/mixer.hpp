@@ -120,20 +120,22 @@ Index most_keys(const Problem<T>& p) noexcept {
   return most;
 }
 
-template <class A, class T, class M, class S, class Z, class P>
-void run_attention(const Softmax<M, S, Z, P>& mixer, const Problem<T>& p, const Context& ctx) {
+/// `workers` is a context, or the arena of the task that this call is part of.
+template <class A, class T, class M, class S, class Z, class P, class Workers>
+void run_attention(const Softmax<M, S, Z, P>& mixer, const Problem<T>& p, Workers& workers) {
   if (p.batch == 0) return;  // and nothing says how many keys the policies are to expect
   const Index keys = most_keys(p);
   check_policy(mixer.mask, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.score, p.batch, p.heads, p.queries, keys);
   check_policy(mixer.normalizer, p.batch, p.heads, p.queries, keys);
   if (p.heads == 0 || p.queries == 0) return;
-  AttentionCall<T, A, M, S, Z, P>(p, mixer.mask, mixer.score, mixer.normalizer).run(ctx);
+  AttentionCall<T, A, M, S, Z, P>(p, mixer.mask, mixer.score, mixer.normalizer).run(workers);
 }
 
-template <class A, class M, class S, class Z, class P, class Source, class Q, class O, class L>
+template <class A, class M, class S, class Z, class P, class Source, class Q, class O, class L,
+          class Workers>
 void attend(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, const Source& source,
-            View<O, 4> out, const L* lse, const Context& ctx) {
+            View<O, 4> out, const L* lse, Workers& workers) {
   using T = Accumulator<Q>;
   static_assert(std::is_same_v<P, FullPrecision> || std::is_same_v<T, float>,
                 "Bf16Products is for fp32, bf16 and fp16 queries");
@@ -141,7 +143,15 @@ void attend(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, const Source& 
   const double scale = scale_of(mixer, source.key_dim());
   Problem<T> p = problem_of<T, A>(q, out, erase_kv<T, A>(source), scale);
   if (lse != nullptr) p.lse = checked_lse<T>(*lse, q);
-  run_attention<A>(mixer, p, ctx);
+  run_attention<A>(mixer, p, workers);
+}
+
+/// `forward` inside a task: by the calling thread, with the scratch memory of its worker.
+template <class A, class M, class S, class Z, class P, class Q, class K, class V, class O>
+void attend_within_task(const Softmax<M, S, Z, P>& mixer, View<const Q, 4> q, View<const K, 4> k,
+                        View<const V, 4> v, View<O, 4> out, Arena& arena) {
+  attend<A>(mixer, q, checked_kv<K, V>(k, v), out,
+            static_cast<const View<Accumulator<Q>, 3>*>(nullptr), arena);
 }
 
 }  // namespace detail

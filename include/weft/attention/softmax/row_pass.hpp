@@ -57,6 +57,17 @@ template <class Reference, class Policy = std::remove_cvref_t<Reference>>
 using AtHand =
     std::conditional_t<std::is_trivially_copyable_v<Policy>, const Policy, const Policy&>;
 
+/// The logits x of keys j0, j0 + 1, ... after score and mask.
+template <class T, class A, bool Masked, class P, class S, class M>
+[[gnu::always_inline]] inline Vec<T, A> finish_lanes(Vec<T, A> x, const S& score, const M& mask,
+                                                     const Row& row, Index j0) noexcept {
+  using V = Vec<T, A>;
+  if constexpr (P::has_score) x = score(x, row, j0);
+  if constexpr (P::has_score && P::exponential) x = x * V(kLog2e<T>);
+  if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(mask, row, j0), x, V(kHidden<T>));
+  return x;
+}
+
 /// Finishes the logits s[begin, end) of keys j0 + begin, ...: score, mask, tail. Returns their
 /// maximum. Lanes between `end` and the next multiple of the vector become hidden.
 template <class T, class A, bool Masked, class P>
@@ -69,10 +80,7 @@ T finish_logits(const P& policies, const Row& of, Index j0, Index begin, Index e
   const V hidden(kHidden<T>);
   V best[2] = {hidden, hidden};
   const auto one = [&](Index c, V & top) __attribute__((always_inline)) {
-    V x = load<A>(s + c);
-    if constexpr (P::has_score) x = score(x, row, j0 + c);
-    if constexpr (P::has_score && P::exponential) x = x * V(kLog2e<T>);
-    if constexpr (Masked) x = xsimd::select(mask_lanes<T, A>(mask, row, j0 + c), x, hidden);
+    const V x = finish_lanes<T, A, Masked, P>(load<A>(s + c), score, mask, row, j0 + c);
     if (P::has_score || Masked) store<A>(s + c, x);
     top = xsimd::max(top, x);
   };

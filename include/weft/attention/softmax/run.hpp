@@ -41,13 +41,21 @@ class AttentionCall {
         value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)) {}
 
   void run(const Context& ctx) const {
-    Arena::Frame frame(ctx.arena());
+    const Arena::Frame frame(ctx.arena());
     const Table table = tabulate(ctx.arena());
-    ctx.parallel(table.first_task[p_.batch], [&](Index task, Arena& arena) {
-      const Index b = std::upper_bound(table.first_task, table.first_task + p_.batch, task) -
-                      table.first_task - 1;
-      run_task(table, b, task - table.first_task[b], arena);
-    });
+    ctx.parallel(table.first_task[p_.batch],
+                 [&](Index task, Arena& arena) { run_task(table, task, arena); });
+    for (Index b = 0; b < p_.batch; ++b) merge_splits(table, b);
+  }
+
+  /// All of it by the calling thread, which may be carrying out a task of a larger call.
+  void run(Arena& arena) const {
+    const Arena::Frame frame(arena);
+    const Table table = tabulate(arena);
+    for (Index task = 0; task < table.first_task[p_.batch]; ++task) {
+      const Arena::Frame own(arena);
+      run_task(table, task, arena);
+    }
     for (Index b = 0; b < p_.batch; ++b) merge_splits(table, b);
   }
 
@@ -86,9 +94,15 @@ class AttentionCall {
     return t;
   }
 
+  void run_task(const Table& table, Index task, Arena& arena) const {
+    const Index b = std::upper_bound(table.first_task, table.first_task + p_.batch, task) -
+                    table.first_task - 1;
+    run_task_of(table, b, task - table.first_task[b], arena);
+  }
+
   /// Late blocks first: under a causal mask they are the long ones, and what is left for the end of
   /// the queue should be short.
-  void run_task(const Table& table, Index b, Index task, Arena& arena) const {
+  void run_task_of(const Table& table, Index b, Index task, Arena& arena) const {
     const SequencePlan s = plan(b);
     const Index h = task / s.tasks_per_head, part = task % s.tasks_per_head;
     if (s.direct) return run_direct(table, b, s, h, part, arena);

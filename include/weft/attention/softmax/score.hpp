@@ -24,6 +24,13 @@
 /// begin, ..., end - 1 lie, and they are fetched before it asks for them:
 ///   ReadRange reads(const Row& row, Index begin, Index end) const noexcept
 ///
+/// A score that has work to do for a tile of logits as a whole, such as a product of its own, gives
+/// the score that is asked about the rows of that tile:
+///   auto of_tile(const Row& first, Index rows, Index begin, Index end) const noexcept
+/// queries first.query, ..., first.query + rows - 1 against keys begin, ..., end - 1. It is itself
+/// asked where there are too few queries for tiles. Since it needs memory of its own, it is made
+/// for one head of one task (attend_within_task).
+///
 /// A score may besides change the weights that the normalizer makes of the logits:
 ///   template <class V> V reweigh(V w, const Row& row, Index j0) const noexcept
 /// Its answer multiplies the values and nothing else: sums of weights, and with them denominators
@@ -66,6 +73,21 @@ concept ReadingScore = requires(const S& s, const Row& r, Index j) {
   { s.reads(r, j, j) } noexcept -> std::same_as<ReadRange>;
 };
 
+template <class S>
+concept TileScore = requires(const S& s, const Row& r, Index n) {
+  { s.of_tile(r, n, n, n) } noexcept -> Score;
+};
+
+/// The score to ask about the rows of a tile.
+template <class S>
+decltype(auto) score_of_tile(const S& score, const Row& first, Index rows, Index begin,
+                             Index end) noexcept {
+  if constexpr (TileScore<S>)
+    return score.of_tile(first, rows, begin, end);
+  else
+    return (score);
+}
+
 /// What a score makes of weights: themselves, if it has nothing to say.
 template <class V, class S>
 V reweigh(const S& score, V w, const Row& r, Index j0) noexcept {
@@ -78,9 +100,12 @@ V reweigh(const S& score, V w, const Row& r, Index j0) noexcept {
 template <class V>
 inline constexpr Index kLanes = static_cast<Index>(V::size);
 
-/// What score and mask policies may read of a row of their own data: the keys that exist.
+/// What score and mask policies may read of a row of their own data: the keys that exist. Here and
+/// below compilers are not asked whether to inline: the address of the row would be computed anew
+/// for every vector.
 template <class V, class T>
-V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
+[[gnu::always_inline]] inline V load_keys(const T* row, Index step, const Row& r,
+                                          Index j0) noexcept {
   using Lane = typename V::value_type;
   if constexpr (std::is_same_v<T, Lane>) {
     if (step == 1 && j0 + kLanes<V> <= r.keys) return V::load_unaligned(row + j0);
@@ -93,14 +118,16 @@ V load_keys(const T* row, Index step, const Row& r, Index j0) noexcept {
 
 /// The row of a table [B, H, N, M], axes of extent 1 broadcast.
 template <class T>
-const T* broadcast_row(const View<const T, 4>& table, const Row& r) noexcept {
+[[gnu::always_inline]] inline const T* broadcast_row(const View<const T, 4>& table,
+                                                     const Row& r) noexcept {
   const auto at = [&](std::size_t axis, Index i) { return table.extent(axis) == 1 ? 0 : i; };
   return table.pointer(at(0, r.batch), at(1, r.head), at(2, r.query));
 }
 
 /// Numbers of such a table.
 template <class V, class T>
-V load_broadcast(const View<const T, 4>& table, const Row& r, Index j0) noexcept {
+[[gnu::always_inline]] inline V load_broadcast(const View<const T, 4>& table, const Row& r,
+                                               Index j0) noexcept {
   return load_keys<V>(broadcast_row(table, r), table.extent(3) == 1 ? 0 : table.stride(3), r, j0);
 }
 

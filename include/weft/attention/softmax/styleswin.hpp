@@ -18,7 +18,7 @@ namespace weft {
 /// q, k, v, out are maps [B, R, columns, C], head h being the channels h C / H .. (h + 1) C / H,
 /// after the projection and before the next. Sides must be multiples of w, H even. Elements fp32 or
 /// fp64, one type for all. Throws where shapes disagree. Time O(B R columns w^2 C), scratch memory
-/// two maps.
+/// of a worker four windows.
 template <class T = float>
 struct StyleSwin {
   Index window;                  ///< w >= 1
@@ -34,50 +34,60 @@ struct MapWindows {
   Index rows, columns, w, s;
 
   Index count() const noexcept { return rows / w * (columns / w); }
-  Index y(Index window, Index token) const noexcept {
-    return window / (columns / w) * w + token / w;
-  }
-  Index x(Index window, Index token) const noexcept {
-    return window % (columns / w) * w + token % w;
+  Index tokens() const noexcept { return w * w; }
+  Index top(Index window) const noexcept { return window / (columns / w) * w; }
+  Index left(Index window) const noexcept { return window % (columns / w) * w; }
+
+  /// Whether a window of the rolled map has tokens from several regions.
+  bool is_mixed(Index window) const noexcept {
+    return s > 0 && (top(window) == rows - w || left(window) == columns - w);
   }
 
-  /// Copies channels of a map [B, rows, columns, H D] to windows [B count, H, w w, D], or back.
-  template <bool Back, class M, class T>
-  void copy(const View<M, 4>& map, const View<T, 4>& windows, const Context& ctx) const {
-    const Index D = windows.extent(3);
-    ctx.parallel(windows.extent(0), [&](Index task, Arena&) {
-      const Index b = task / count(), window = task % count();
-      for (Index t = 0; t < w * w; ++t) {
-        auto* token = map.pointer(b, (y(window, t) + s) % rows, (x(window, t) + s) % columns);
-        for (Index h = 0; h < windows.extent(1); ++h) {
-          if constexpr (Back)
-            std::copy_n(windows.pointer(task, h, t), D, token + h * D);
-          else
-            std::copy_n(token + h * D, D, windows.pointer(task, h, t));
-        }
-      }
-    });
+  /// Token t of a window.
+  template <class M>
+  M* token_at(Index window, Index t, const View<M, 3>& map) const noexcept {
+    return map.pointer((top(window) + t / w + s) % rows, (left(window) + t % w + s) % columns);
   }
 
-  /// Which of the 9 regions a token of the rolled map comes from.
-  Index region(Index window, Index token) const noexcept {
+  /// Copies channels of a window of a map [rows, columns, H D] to [1, H, w w, D], or back. The
+  /// hardware sees no pattern in the pieces of memory that a token is, so they are asked for ahead.
+  template <bool Back, class A, class M, class T>
+  void copy(Index window, const View<M, 3>& map, const View<T, 4>& parts) const noexcept {
+    constexpr Index ahead = 4, line = 64 / Index{sizeof(T)};
+    const Index D = parts.extent(3), channels = D * parts.extent(1);
+    for (Index t = 0; t < tokens(); ++t) {
+      M* next = token_at(window, std::min(t + ahead, tokens() - 1), map);
+      for (Index d = 0; d < channels; d += line) __builtin_prefetch(next + d, Back ? 1 : 0, 2);
+      M* at = token_at(window, t, map);
+      for (Index h = 0; h < parts.extent(1); ++h)
+        if constexpr (Back)
+          convert_row<T, A>(parts.pointer(0, h, t), at + h * D, D, D);
+        else
+          convert_row<T, A>(at + h * D, parts.pointer(0, h, t), D, D);
+    }
+  }
+
+  /// Which of the 9 regions the tokens of a window come from.
+  template <class T>
+  void number_regions(Index window, T* regions) const noexcept {
     const auto band = [&](Index i, Index side) { return (i >= side - w) + (i >= side - s); };
-    return 3 * band(y(window, token), rows) + band(x(window, token), columns);
+    for (Index dy = 0, t = 0; dy < w; ++dy)
+      for (Index dx = 0; dx < w; ++dx, ++t)
+        regions[t] =
+            static_cast<T>(3 * band(top(window) + dy, rows) + band(left(window) + dx, columns));
   }
 };
 
-/// s <- s - 100 where the regions of query and key differ: regions [windows, tokens], batch element
-/// b being window b % windows.
+/// s <- s - 100 where the regions of query and key differ.
 template <class T>
 struct RegionPenalty {
-  View<const T, 2> regions;
+  const T* regions;  ///< of the tokens of the window
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
     using Lane = typename V::value_type;
-    const T* row = regions.pointer(r.batch % regions.extent(0));
-    const V own(static_cast<Lane>(row[r.query]));
-    return xsimd::select(load_keys<V>(row, 1, r, j0) == own, s, s - V(Lane(100)));
+    const V own(static_cast<Lane>(regions[r.query]));
+    return xsimd::select(load_keys<V>(regions, 1, r, j0) == own, s, s - V(Lane(100)));
   }
 };
 static_assert(Score<RegionPenalty<float>>);
@@ -90,28 +100,27 @@ Tensor<T, 3> window_bias(View<const T, 2> table, Index w) {
   });
 }
 
-/// One half of the heads: x[0], x[1], x[2] are its channels of q, k, v.
-template <class A, class T, class X>
-void attend_windows(const MapWindows& windows, Index heads, View<const T, 2> bias,
-                    const View<X, 4> (&x)[3], const View<T, 4>& out, const Context& ctx) {
-  const Index w = windows.w, D = out.extent(3) / heads;
-  const Arena::Frame frame(ctx.arena());
-  const std::array<Index, 4> shape{out.extent(0) * windows.count(), heads, w * w, D};
+/// One window of half of the heads: x[0], x[1], x[2] are their channels of q, k, v. It is attended
+/// to in the cache, between being copied from the map and back.
+template <class A, class T>
+void attend_window(const MapWindows& windows, Index window, Index heads, const GridBias<T>& bias,
+                   const View<const T, 3> (&x)[3], const View<T, 3>& out, Arena& arena) {
+  const std::array<Index, 4> shape{1, heads, windows.tokens(), out.extent(2) / heads};
   View<T, 4> parts[4];
-  for (View<T, 4>& part : parts) part = {ctx.arena().template take<T>(out.size()), shape};
-  for (int i = 0; i < 3; ++i) windows.template copy<false>(x[i], parts[i], ctx);
-  const View<T, 2> regions(ctx.arena().template take<T>(windows.count() * w * w),
-                           {windows.count(), w * w});
-  for (Index n = 0; n < windows.count(); ++n)
-    for (Index t = 0; t < w * w; ++t) regions(n, t) = static_cast<T>(windows.region(n, t));
-  const Tensor<T, 3> table = window_bias(bias, w);
-  const GridBias<T> near(table.view());
-  if (windows.s == 0)
-    forward<A>(Softmax{NoMask{}, near}, parts[0], parts[1], parts[2], parts[3], ctx);
-  else
-    forward<A>(Softmax{NoMask{}, Chain{near, RegionPenalty<T>{regions}}}, parts[0], parts[1],
-               parts[2], parts[3], ctx);
-  windows.template copy<true>(out, parts[3], ctx);
+  for (View<T, 4>& part : parts) part = {arena.take<T>(shape[1] * shape[2] * shape[3]), shape};
+  for (int i = 0; i < 3; ++i) windows.template copy<false, A>(window, x[i], parts[i]);
+  const auto attend = [&](const auto& score) {
+    attend_within_task<A>(Softmax{NoMask{}, score}, View<const T, 4>(parts[0]),
+                          View<const T, 4>(parts[1]), View<const T, 4>(parts[2]), parts[3], arena);
+  };
+  if (windows.is_mixed(window)) {
+    T* regions = arena.take<T>(windows.tokens());
+    windows.number_regions(window, regions);
+    attend(Chain{bias, RegionPenalty<T>{regions}});
+  } else {
+    attend(bias);
+  }
+  windows.template copy<true, A>(window, out, parts[3]);
 }
 
 }  // namespace detail
@@ -135,15 +144,22 @@ void forward(const StyleSwin<T>& mixer, const Q& q, const K& k, const V& v, O&& 
   const Index side = std::min(to.extent(1), to.extent(2)), w = std::min(mixer.window, side);
   require(to.extent(1) % w == 0 && to.extent(2) % w == 0, "StyleSwin: windows of ", w, " on a map ",
           to, "; both sides must be multiples of them");
-  const Index heads = mixer.heads / 2, half = to.extent(3) / 2, offsets = (2 * w - 1) * (2 * w - 1);
+  const Index heads = mixer.heads / 2, half = to.extent(3) / 2, sizes = (2 * w - 1) * (2 * w - 1);
   for (const auto& bias : {mixer.plain_bias, mixer.rolled_bias})
-    require(bias.extent(0) == offsets && bias.extent(1) == heads, "StyleSwin: a bias is ", bias,
-            ", wanted [", offsets, ", ", heads, "]");
+    require(bias.extent(0) == sizes && bias.extent(1) == heads, "StyleSwin: a bias is ", bias,
+            ", wanted [", sizes, ", ", heads, "]");
   const Index roll = side <= mixer.window ? 0 : w / 2;
-  const auto run = [&](Index channel, Index s, View<const T, 2> bias) {
-    const auto part = [&](const auto& map) { return map.slice(3, channel, half); };
-    detail::attend_windows<A>(detail::MapWindows{to.extent(1), to.extent(2), w, s}, heads, bias,
-                              {part(x[0]), part(x[1]), part(x[2])}, part(to), ctx);
+  const auto run = [&](Index channel, Index s, View<const T, 2> table) {
+    const detail::MapWindows windows{to.extent(1), to.extent(2), w, s};
+    const Tensor<T, 3> offsets = detail::window_bias(table, w);
+    const GridBias<T> bias(offsets.view());
+    ctx.parallel(to.extent(0) * windows.count(), [&](Index task, Arena& arena) {
+      const auto part = [&](const auto& map) {
+        return map.slice(3, channel, half).select(0, task / windows.count());
+      };
+      detail::attend_window<A>(windows, task % windows.count(), heads, bias,
+                               {part(x[0]), part(x[1]), part(x[2])}, part(to), arena);
+    });
   };
   run(0, 0, mixer.plain_bias);
   run(half, roll, mixer.rolled_bias);

@@ -1,7 +1,8 @@
 #pragma once
 
+#include <weft/attention/softmax/dot_keys.hpp>
 #include <weft/attention/softmax/mixer.hpp>
-#include <weft/core/gemm.hpp>
+#include <weft/core/pack.hpp>
 
 namespace weft {
 
@@ -15,12 +16,11 @@ namespace weft {
 /// and position, are [H, D]. Memory tokens need nothing of their own: k and v, [B, Hk, M, D] and
 /// [B, Hk, M, E], may be those of a cache.
 ///
-/// The second product is a matrix product per block of queries and goes into the score as a bias
-/// that is read shifted by one per query; the shift by padding and reshaping of the published code
-/// is not needed. Time O(B H N M (2 D + E)), scratch memory 64 H (M + 64) numbers and one copy of
-/// q.
+/// The second product is made tile by tile with the first, from r packed once, and is added to it
+/// shifted by one per query; the shift by padding and reshaping of the published code is not
+/// needed. Time O(B H N M (2 D + E)), scratch memory H M D numbers for r.
 ///
-/// Throws where shapes disagree, N > M or L < M.
+/// Throws where shapes disagree, N > M or L < M, and unless channels are contiguous.
 template <class T = float>
 struct TransformerXl {
   View<const T, 3> r;              ///< [H, L, D]
@@ -49,76 +49,157 @@ Tensor<T, 2> transformer_xl_sinusoids(Index length, Index channels) {
 
 namespace detail {
 
-/// Adds to the logits of query i what its product with the distances says: row i of `products`
-/// [H, n, L'] holds the n queries of one block against the last L' rows of r, so that key j stands
-/// at column j + n - 1 - i.
+/// Adds to the logits what the products with the distances say. Rows of products are `ld` apart;
+/// the row of `query` has key 0 at `key_0`, and every later query one column before that.
 template <class T>
 struct ShiftedBias {
-  View<const T, 3> products;
+  const T* key_0;
+  Index query, ld;
 
   template <class V>
   V operator()(V s, const Row& r, Index j0) const noexcept {
-    return s + load_keys<V>(products.pointer(r.head, r.query, r.queries - 1 - r.query), 1, r, j0);
+    return s + load_keys<V>(key_0 + (r.query - query) * (ld - 1), 1, r, j0);
   }
 };
 static_assert(Score<ShiftedBias<float>>);
 
-/// The queries of one call, block by block. The keys after a block are cut off, so that its last
-/// query stands at its last key.
+/// The products of some queries of one head, (q + v) / sqrt(D) times r^T.
+///
+/// Columns are rows of r from that of the farthest distance that occurs on; query 0 has key 0 at
+/// column `shift`, and every later query one column before that.
+template <class A, class T>
+class XlProducts {
+ public:
+  XlProducts(const T* queries, Index count, Index dim, Index shift) noexcept
+      : queries_(queries), count_(count), dim_(dim), shift_(shift) {}
+
+  /// Takes r, packed by columns. The products are made tile by tile, in the L1 cache. There are
+  /// none for keys after a query: what stands in their place is finite, and the mask hides it.
+  void use_panels(const T* panels, Index columns, Arena& arena) {
+    panels_ = panels;
+    columns_ = round_up(columns, kPanel);
+    products_ = arena.take<T>(kMostRows * kLd);
+    std::fill_n(products_, kMostRows * kLd, T(0));
+  }
+
+  /// Takes r as rows and makes all products.
+  void use_rows(const RowsOf<T>& r, Index columns, Arena& arena) {
+    const Index ld = round_up(columns, W);
+    products_ = arena.take<T>(count_ * ld);
+    for (Index i = 0; i < count_; ++i)
+      for (Index c = 0; c < columns; c += W)
+        store<A>(products_ + i * ld + c,
+                 dot_keys<T, A>(queries_ + i * query_ld(), dim_, r, c, columns - c));
+    all_ = {products_ + shift_, 0, ld};
+  }
+
+  template <class V>
+  V operator()(V s, const Row& r, Index j0) const noexcept {
+    return all_(s, r, j0);
+  }
+
+  /// Multiplies queries [first, first + rows) with all distances to keys [begin, end).
+  ShiftedBias<T> of_tile(const Row& first, Index rows, Index begin, Index end) const noexcept {
+    const Index key_0 = shift_ - first.query;
+    const Index from = std::max<Index>(0, key_0 + begin - (rows - 1)) / W * W;
+    const Index to = std::min(columns_, round_up(key_0 + end, W));
+    for (Index c = from, next; c < to; c = next) {
+      next = std::min(to, c / kPanel * kPanel + kPanel);
+      strips_product<A, MultiplyAdd<T, A>>(rows, next - c, dim_,
+                                           queries_ + first.query * query_ld(), query_ld(),
+                                           panels_ + c / kPanel * kPanel * dim_ + c % kPanel,
+                                           kPanel, products_ + c - from, kLd, false);
+    }
+    return {products_ + key_0 - from, first.query, kLd};
+  }
+
+ private:
+  static constexpr Index W = kWidth<T, A>, kPanel = kTileCols<T, A>;
+  static constexpr Index kMostRows = Tiles<T, A>::kRows;
+  static constexpr Index kLd = round_up(kKeyTile + kMostRows + 2 * W, W);
+
+  Index query_ld() const noexcept { return round_up(dim_, W); }
+
+  const T* queries_;
+  Index count_, dim_, shift_;
+  const T* panels_ = nullptr;
+  Index columns_ = 0;
+  T* products_ = nullptr;
+  ShiftedBias<T> all_{};
+};
+static_assert(Score<XlProducts<DefaultArch, float>>);
+static_assert(TileScore<XlProducts<DefaultArch, float>>);
+
+/// The tasks of one call: blocks of queries of one head.
 template <class A, class T, class Q>
 class XlBlocks {
  public:
-  XlBlocks(const TransformerXl<T>& mixer, const View<Q, 4>& q, double scale, const Context& ctx)
-      : mixer_(mixer), q_(q), scale_(static_cast<T>(scale)), ctx_(ctx) {
-    const Index heads = q.extent(1), rows = std::min(kRows, q.extent(2));
-    shifted_ = View<T, 3>(ctx.arena().template take<T>(heads * rows * q.extent(3)),
-                          {heads, rows, q.extent(3)});
-    products_ = ctx.arena().template take<T>(heads * rows * (mixer.r.extent(1) + rows));
+  XlBlocks(const TransformerXl<T>& mixer, const View<const Q, 4>& q, Index keys, double scale,
+           const Context& ctx)
+      : mixer_(mixer), q_(q), keys_(keys), scale_(scale) {
+    if (q.extent(2) <= kDirectRows) return;
+    const Index heads = q.extent(1);
+    T* panels = ctx.arena().template take<T>(heads * panels_size());
+    ctx.parallel(heads, [&](Index h, Arena&) {
+      pack_cols<A>(distances(h), mixer_.r.stride(2), mixer_.r.stride(1), q_.extent(3), keys_,
+                   panels + h * panels_size());
+    });
+    panels_ = panels;
   }
 
-  /// One block of batch element b against the first `keys` keys.
+  static constexpr Index kRows = kTilesPerTask * Tiles<T, A>::kRows;
+
+  /// Queries [first, first + n) of head h against all keys up to the last of these queries.
   template <class K, class V, class O>
-  void run(Index b, Index first, Index n, const View<K, 4>& k, const View<V, 4>& v,
-           const View<O, 4>& out) const {
-    const Index heads = q_.extent(1), keys = k.extent(2);
-    const View<T, 3> products(products_, {heads, n, keys + n - 1});
-    add_bias(b, first, n, mixer_.position_bias, scale_);
-    for (Index h = 0; h < heads; ++h) multiply(h, n, keys, products.select(0, h));
-    add_bias(b, first, n, mixer_.content_bias, T(1));
-    const Softmax mixer{Window{-1, 0}, ShiftedBias<T>{products}, PlainSoftmax{},
-                        static_cast<double>(scale_)};
-    forward<A>(mixer, unsqueeze(shifted_.slice(1, 0, n)), k, v, out, ctx_);
+  void run(Index b, Index h, Index first, Index n, const View<const K, 4>& k,
+           const View<const V, 4>& v, const View<O, 4>& out, Arena& arena) const {
+    const Index seen = keys_ - q_.extent(2) + first + n, dim = q_.extent(3);
+    const Index ld = round_up(dim, kWidth<T, A>);
+    T* content = arena.template take<T>(n * ld);
+    T* position = arena.template take<T>(n * ld);
+    add_bias(b, h, first, n, mixer_.content_bias, T(1), content);
+    add_bias(b, h, first, n, mixer_.position_bias, static_cast<T>(scale_), position);
+    XlProducts<A, T> products(position, n, dim, keys_ - seen + n - 1);
+    if (n > kDirectRows)
+      products.use_panels(panels_ + h * panels_size(), keys_, arena);
+    else
+      products.use_rows({distances(h), mixer_.r.stride(1)}, keys_, arena);
+    const auto head = [&](const auto& x, Index of, Index from, Index count) {
+      return x.slice(0, b, 1).slice(1, of, 1).slice(2, from, count);
+    };
+    const Index kv_head = h / (q_.extent(1) / k.extent(1));
+    attend_within_task<A>(Softmax{Window{-1, 0}, products, PlainSoftmax{}, scale_},
+                          View<const T, 4>(content, {1, 1, n, dim}, {0, 0, ld, 1}),
+                          head(k, kv_head, 0, seen), head(v, kv_head, 0, seen),
+                          head(out, h, first, n), arena);
   }
-
-  static constexpr Index kRows = 64;  // products of 8 heads and M = 2048 take 4 MiB
 
  private:
-  /// shifted = (q + bias) factor, for the queries of a block.
-  void add_bias(Index b, Index first, Index n, const View<const T, 2>& bias, T factor) const {
-    for (Index h = 0; h < q_.extent(1); ++h)
-      for (Index i = 0; i < n; ++i) {
-        const Q* from = q_.pointer(b, h, first + i);
-        const T* add = bias.pointer(h);
-        T* to = shifted_.pointer(h, i);
-        for (Index d = 0; d < q_.extent(3); ++d)
-          to[d] = (static_cast<T>(from[d]) + add[d]) * factor;
+  Index panels_size() const noexcept { return round_up(keys_, kTileCols<T, A>) * q_.extent(3); }
+
+  /// The row of r of the farthest distance that occurs.
+  const T* distances(Index h) const noexcept {
+    return mixer_.r.pointer(h, mixer_.r.extent(1) - keys_);
+  }
+
+  /// to = (q + bias) factor, rows padded with zeros.
+  void add_bias(Index b, Index h, Index first, Index n, const View<const T, 2>& bias, T factor,
+                T* to) const noexcept {
+    constexpr Index W = kWidth<T, A>;
+    for (Index i = 0; i < n; ++i)
+      for (Index d = 0; d < q_.extent(3); d += W, to += W) {
+        const Index lanes = std::min(W, q_.extent(3) - d);
+        const auto sum = load_as_partial<T, A>(q_.pointer(b, h, first + i, d), lanes) +
+                         load_partial<A>(bias.pointer(h, d), lanes);
+        store<A>(to, sum * Vec<T, A>(factor));
       }
   }
 
-  /// The products with the distances keys - 1 .. 0 of the last query; columns beyond them belong to
-  /// keys that come after a query and are never read but by lanes that the mask hides.
-  void multiply(Index h, Index n, Index keys, const View<T, 2>& to) const {
-    const auto r = mixer_.r.select(0, h).slice(0, mixer_.r.extent(1) - keys, keys);
-    gemm<A>(shifted_.select(0, h).slice(0, 0, n), r.transpose(0, 1), to.slice(1, 0, keys), ctx_);
-    for (Index i = 0; i < n; ++i) std::fill_n(to.pointer(i, keys), n - 1, T(0));
-  }
-
   const TransformerXl<T>& mixer_;
-  View<Q, 4> q_;
-  T scale_;
-  const Context& ctx_;
-  View<T, 3> shifted_;
-  T* products_;
+  View<const Q, 4> q_;
+  Index keys_;
+  double scale_;
+  const T* panels_ = nullptr;  ///< of r, head after head; none for few queries
 };
 
 }  // namespace detail
@@ -129,8 +210,8 @@ template <class A = DefaultArch, class T, ViewLike<4> Q, ViewLike<4> K, ViewLike
 void forward(const TransformerXl<T>& mixer, const Q& q, const K& k, const V& v, O&& out,
              const Context& ctx = Context()) {
   const View<const detail::Element<const Q>, 4> queries = view_of(q);
-  const auto keys = view_of(k);
-  const auto values = view_of(v);
+  const View<const detail::Element<const K>, 4> keys = view_of(k);
+  const View<const detail::Element<const V>, 4> values = view_of(v);
   const auto to = view_of(out);
   static_assert(std::is_same_v<T, Accumulator<detail::Element<const Q>>>,
                 "TransformerXl: T is float, or double where q is double");
@@ -145,21 +226,23 @@ void forward(const TransformerXl<T>& mixer, const Q& q, const K& k, const V& v, 
   require(mixer.r.extent(0) == heads && mixer.r.extent(2) == D && mixer.r.extent(1) >= M,
           "TransformerXl: r is ", mixer.r, ", wanted [", heads, ", ", M, " or more, ", D, "]");
   detail::require_channels(queries, "TransformerXl: q");
+  detail::require_channels(mixer.r, "TransformerXl: r");
   for (const auto& bias : {mixer.content_bias, mixer.position_bias}) {
     require(bias.extent(0) == heads && bias.extent(1) == D, "TransformerXl: a bias is ", bias,
             ", wanted [", heads, ", ", D, "]");
     detail::require_channels(bias, "TransformerXl: a bias");
   }
   if (queries.empty()) return;
-  const double scale = detail::scale_of(mixer, D);
   const Arena::Frame frame(ctx.arena());
-  const detail::XlBlocks<A, T, const detail::Element<const Q>> blocks(mixer, queries, scale, ctx);
-  for (Index b = 0; b < batch; ++b)
-    for (Index first = 0; first < N; first += blocks.kRows) {
-      const Index n = std::min(blocks.kRows, N - first), seen = M - N + first + n;
-      const auto part = [&](const auto& x) { return x.slice(0, b, 1).slice(2, 0, seen); };
-      blocks.run(b, first, n, part(keys), part(values), to.slice(0, b, 1).slice(2, first, n));
-    }
+  const detail::XlBlocks<A, T, detail::Element<const Q>> blocks(mixer, queries, M,
+                                                                detail::scale_of(mixer, D), ctx);
+  const Index per_head = ceil_div(N, blocks.kRows);
+  ctx.parallel(batch * heads * per_head, [&](Index task, Arena& arena) {
+    const Index head = task / per_head;  // late blocks first: they see the most keys
+    const Index first = (per_head - 1 - task % per_head) * blocks.kRows;
+    blocks.run(head / heads, head % heads, first, std::min(blocks.kRows, N - first), keys, values,
+               to, arena);
+  });
 }
 
 }  // namespace weft

@@ -38,19 +38,20 @@ void begin_row(const Z& z, Pass pass, const RowState<T>& state) noexcept {
     *state.m = T(0);
 }
 
-/// weights[begin, end) of keys j0 + begin, ... from finished logits, up to the next multiple of the
-/// vector: zero where a key is hidden. Adds up l, and the number of visible keys in m unless that
-/// is a base.
-template <class T, class A, class P, class Z, class Weight>
-void weigh_row(const P& policies, const Z& z, const Row& row, const T* s, Index j0, Index begin,
-               Index end, Weight* weights, const RowState<T>& state) noexcept {
+/// weights[begin, end) of keys j0 + begin, ... from the finished logits logit(c), up to the next
+/// multiple of the vector: zero where a key is hidden. Adds up l, and the number of visible keys in
+/// m unless that is a base.
+template <class T, class A, class P, class Z, class Weight, class Logit>
+[[gnu::always_inline]] inline void weigh_row(const P& policies, const Z& z, const Row& row,
+                                             const Logit& logit, Index j0, Index begin, Index end,
+                                             Weight* weights, const RowState<T>& state) noexcept {
   using V = Vec<T, A>;
   const auto weigh = row_weights<T>(z, row, state.statistic);
   const auto finish = reweighing(policies, row, j0);
   const V zero(T(0)), one(T(1)), hidden(kHidden<T>);
   V sum = zero, count = zero;
   for (Index c = begin; c < end; c += kWidth<T, A>) {
-    const V x = load<A>(s + c);
+    const V x = logit(c);
     const auto out_of_sight = x <= hidden;  // false for NaN, which shall be seen
     // Weights of -infinity would be multiplied out of underflows, which processors take 100 cycles
     // for each.
@@ -67,19 +68,42 @@ void weigh_row(const P& policies, const Z& z, const Row& row, const T* s, Index 
   if constexpr (!ExponentialNormalizer<Z>) *state.m += sum_lanes(count);
 }
 
-/// One row of one tile. Both passes finish logits by the same code, so that they get the same bits:
-/// the choice of a key may hang on equality.
+/// The same from raw logits s, finished on the way: for normalizers without a statistic.
+template <class T, class A, bool Masked, class P, class Z, class Weight>
+void finish_and_weigh_row(const P& policies, const Z& z, const Row& of, const T* s, Index j0,
+                          Index begin, Index end, Weight* weights,
+                          const RowState<T>& state) noexcept {
+  using V = Vec<T, A>;
+  const Row row = of;
+  AtHand<decltype(P::score)> score = policies.score;
+  [[maybe_unused]] AtHand<decltype(P::mask)> mask = policies.mask;
+  const auto logit = [&](Index c) __attribute__((always_inline)) {
+    const V x = finish_lanes<T, A, Masked, P>(load<A>(s + c), score, mask, row, j0 + c);
+    if (c + kWidth<T, A> <= end) return x;
+    return V(xsimd::select(first_lanes<T, A>(end - c), x, V(kHidden<T>)));
+  };
+  weigh_row<T, A>(policies, z, row, logit, j0, begin, end, weights, state);
+}
+
+/// One row of one tile. Both of two passes finish logits by the same code, so that they get the
+/// same bits: the choice of a key may hang on equality.
 template <class T, class A, class P, class Z, class Weight>
 void take_row(const P& policies, const Z& z, const Row& row, bool masked, Pass pass, Index j0,
               Index begin, Index end, T* s, Weight* weights, const RowState<T>& state) noexcept {
-  if (pass == Pass::weigh_finished)
-    return weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
-  const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
-                       : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
-  if constexpr (TwoPassNormalizer<Z>)
-    if (pass == Pass::collect)
-      return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
-  weigh_row<T, A>(policies, z, row, s, j0, begin, end, weights, state);
+  if constexpr (TwoPassNormalizer<Z>) {
+    if (pass != Pass::weigh_finished) {
+      const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
+                           : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
+      if (pass == Pass::collect)
+        return z.statistic().template add<A>(s, begin, end, j0, top, state.statistic);
+    }
+    const auto logit = [s](Index c) { return load<A>(s + c); };
+    weigh_row<T, A>(policies, z, row, logit, j0, begin, end, weights, state);
+  } else if (masked) {
+    finish_and_weigh_row<T, A, true>(policies, z, row, s, j0, begin, end, weights, state);
+  } else {
+    finish_and_weigh_row<T, A, false>(policies, z, row, s, j0, begin, end, weights, state);
+  }
 }
 
 /// What the kept keys of a row weigh, and their values: value(key) is a row of them.
