@@ -291,6 +291,31 @@ TEST_CASE("softmax: few queries get the same bits from near and far keys", "[sof
   CHECK((doubles_of(near.view()) == far.out));
 }
 
+// Heads whose keys lie side by side are read in turns by one task, as many as leave work for all
+// threads.
+TEST_CASE("softmax: few queries get the same bits from keys in the order of tokens", "[softmax]") {
+  const AttentionInputs<float> in({.B = 2, .Hq = 6, .Hk = 3, .N = 1, .M = 2100, .D = 24, .E = 20});
+  const auto by_token = [](const Tensor<float, 4>& x) {
+    Tensor<float, 4> tokens({x.extent(0), x.extent(2), x.extent(1), x.extent(3)});
+    for (Index b = 0; b < x.extent(0); ++b)
+      for (Index h = 0; h < x.extent(1); ++h)
+        for (Index j = 0; j < x.extent(2); ++j)
+          std::copy_n(&x(b, h, j, 0), x.extent(3), &tokens(b, j, h, 0));
+    return tokens;
+  };
+  const auto k = by_token(in.k), v = by_token(in.v);
+  const Result by_head = run(Softmax{kCausal}, in);
+  for (const int threads : {1, 2, 3}) {
+    auto executor = fresh_threads(threads);
+    const Context context(executor);
+    Tensor<float, 4> out({2, 6, 1, 20});
+    forward(Softmax{kCausal}, in.q, k.view().transpose(1, 2), v.view().transpose(1, 2), out,
+            context);
+    INFO(threads << " threads");
+    CHECK((doubles_of(out.view()) == by_head.out));
+  }
+}
+
 TEST_CASE("softmax: identities", "[softmax]") {
   const AttentionInputs<float> in(kMany);
   const Result plain = run(Softmax{}, in);

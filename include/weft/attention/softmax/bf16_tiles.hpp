@@ -87,14 +87,15 @@ struct Bf16Tiles {
   }
 
   void add_values(Bf16Pair* p, Index rows, Index begin, Index end, const RowsOf<float>&,
-                  const Bf16Pair* panels, Index keys, Index value_ld, float* acc) const noexcept {
+                  const Bf16Pair* panels, Index keys, Index value_ld, float* acc,
+                  bool accumulate) const noexcept {
     const Index depth = bf16_pairs<A>(end - begin);
     for (Index r = 0; r < rows; ++r)
       for (Index c = round_up(end, W); c < begin + 2 * depth; ++c) weight_row(p, r)[c] = bf16(0.f);
     for (Index e = 0; e < value_ld; e += kPanel)
       bf16_product<A, kLd>(rows, depth, p + begin / 2,
                            panels + e * bf16_pairs<A>(keys) + begin / 2 * kPanel, acc + e, value_ld,
-                           true, tiles);
+                           accumulate, tiles);
   }
 
  private:

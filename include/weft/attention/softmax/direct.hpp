@@ -12,7 +12,9 @@
 ///
 /// All query heads of a group meet each block of keys while it is in L1. Nothing is packed: logits
 /// are dot products of rows (W keys side by side, one reduction for all of them), values are added
-/// row by row through the register tile. The keys are cut into splits of fixed length, so that one
+/// row by row through the register tile. Where the heads of a token lie side by side, as in pages
+/// and ragged batches, KV heads take turns at each block, so that memory is read in its order: head
+/// after head costs twice the time. The keys are cut into splits of fixed length, so that one
 /// sequence keeps many threads busy; the partial results are merged in order, and no thread count
 /// changes them. A source with products of its own (KvTileSource) is asked for them in place of
 /// rows, larger blocks at a time. A normalizer with two passes reads the keys twice and does
@@ -23,8 +25,9 @@ namespace weft::detail {
 inline constexpr Index kDirectRows = 8;
 
 /// Bytes of the keys and values of one block, which stays in L1 even when it had to be converted;
-/// how many keys ahead memory is asked for them; bytes of K and V up to which it is not asked: they
-/// are near, and asking costs more than it saves; and keys of one split.
+/// how many keys ahead memory is asked for them, the heads of a task together; bytes of K and V up
+/// to which it is not asked: they are near, and asking costs more than it saves; and keys of one
+/// split.
 inline constexpr Index kDirectBlockBytes = 16 << 10;
 inline constexpr Index kDirectAhead = 64;
 inline constexpr Index kNearBytes = 512 << 10;
@@ -60,22 +63,64 @@ class DirectAttention {
         value_ld_(round_up(problem.kv.value_dim, kWidth<T, A>)),
         block_keys_(std::clamp(kDirectBlockBytes / key_bytes() / W * W, kLeastKeys, kKeyTile)) {}
 
-  /// Attends all rows to keys [begin, end) and leaves m, l and acc in `partial`.
-  void run(const DirectRows& rows, Index begin, Index end, T* partial, Arena& arena) const {
+  /// Attends the rows of `heads` KV heads, from that of `first` on, to keys [begin, end) and leaves
+  /// m, l and acc of each in its partial result, `step` elements apart. The heads take turns, block
+  /// by block.
+  void run(const DirectRows& first, Index heads, Index begin, Index end, T* partials, Index step,
+           Arena& arena) const {
+    Work* work = arena.take<Work>(heads);
+    const Shared shared = share(first, heads, arena);
+    for (Index h = 0; h < heads; ++h) {
+      DirectRows rows = first;
+      rows.kv_head += h;
+      work[h] = prepare(rows, shared, partials + h * step, arena);
+    }
+    if constexpr (SelectingNormalizer<Z>) {
+      walk_keys(work, heads, Pass::collect, begin, end);
+      for (Index h = 0; h < heads; ++h) add_kept_values(work[h]);
+    } else {
+      for_each_pass<Z>(false, [&](Pass pass) { walk_keys(work, heads, pass, begin, end); });
+    }
+  }
+
+ private:
+  using Policy = Policies<M, S, Z>;
+  static constexpr Index W = kWidth<T, A>;
+  static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
+  static constexpr Index kLeastKeys = 16;      ///< of a block
+
+  /// What the heads of a task use in turn.
+  struct Shared {
+    T* logits;
+    T* key_buffer;
+    T* value_buffer;
+    Index ahead;  ///< how many keys ahead memory is asked for them, 0: it is not
+  };
+
+  struct Work : Shared {
+    DirectRows rows;
+    T* q;
+    T* partial;
+    T* statistics;
+    Index statistic_size;  ///< per row
+    Pass pass;
+    T* scratch;  ///< of the products of a source
+  };
+
+  Shared share(const DirectRows& rows, Index heads, Arena& arena) const {
     const Index count = rows.rows();
-    Work w{rows,
-           arena.take<T>(count * key_ld_),
-           arena.take<T>(count * kLd),
-           arena.take<T>(block_keys_ * key_ld_),
-           arena.take<T>(block_keys_ * value_ld_),
-           partial,
-           nullptr,
-           0,
-           Pass::weigh,
-           nullptr,
-           rows.keys * p_.kv.kv_heads * key_bytes() > kNearBytes};
+    const bool far = rows.keys * p_.kv.kv_heads * key_bytes() > kNearBytes;
+    Shared shared{arena.take<T>(count * kLd), arena.take<T>(block_keys_ * key_ld_),
+                  arena.take<T>(block_keys_ * value_ld_),
+                  far ? std::max(block_keys_, kDirectAhead / heads) : 0};
+    std::fill_n(shared.logits, count * kLd, T(0));
+    return shared;
+  }
+
+  Work prepare(const DirectRows& rows, const Shared& shared, T* partial, Arena& arena) const {
+    const Index count = rows.rows();
+    Work w{shared, rows, arena.take<T>(count * key_ld_), partial, nullptr, 0, Pass::weigh, nullptr};
     std::fill_n(partial, partial_size(count, value_ld_), T(0));
-    std::fill_n(w.logits, count * kLd, T(0));
     for (Index r = 0; r < count; ++r) {
       *partial_row(partial, count, r, value_ld_).m = kHidden<T>;
       load_query(rows.row(r), w.q + r * key_ld_);
@@ -88,33 +133,8 @@ class DirectAttention {
       w.scratch = arena.take<T>(p_.kv.products->scratch_size(p_.kv.source, count));
       p_.kv.products->begin(p_.kv.source, w.q, key_ld_, count, w.scratch);
     }
-    if constexpr (SelectingNormalizer<Z>) {
-      walk_keys(w, Pass::collect, begin, end);
-      add_kept_values(w);
-    } else {
-      for_each_pass<Z>(false, [&](Pass pass) { walk_keys(w, pass, begin, end); });
-    }
+    return w;
   }
-
- private:
-  using Policy = Policies<M, S, Z>;
-  static constexpr Index W = kWidth<T, A>;
-  static constexpr Index kLd = kTileLd<T, A>;  // as in the tiled engine: the same register tiles
-  static constexpr Index kLeastKeys = 16;      ///< of a block
-
-  struct Work {
-    DirectRows rows;
-    T* q;
-    T* logits;
-    T* key_buffer;
-    T* value_buffer;
-    T* partial;
-    T* statistics;
-    Index statistic_size;  ///< per row
-    Pass pass;
-    T* scratch;  ///< of the products of a source
-    bool far;    ///< whether to ask for keys and values ahead
-  };
 
   /// Of one key and its value; they may have no channels.
   Index key_bytes() const noexcept {
@@ -131,12 +151,15 @@ class DirectAttention {
     return row;
   }
 
-  void walk_keys(Work& w, Pass pass, Index begin, Index end) const noexcept {
-    w.pass = pass;
-    if constexpr (!OnlineNormalizer<Z>)
-      for (Index r = 0; r < w.rows.rows(); ++r) begin_row(normalizer_, pass, state(w, r));
+  void walk_keys(Work* work, Index heads, Pass pass, Index begin, Index end) const noexcept {
+    for (Work* w = work; w != work + heads; ++w) {
+      w->pass = pass;
+      if constexpr (!OnlineNormalizer<Z>)
+        for (Index r = 0; r < w->rows.rows(); ++r) begin_row(normalizer_, pass, state(*w, r));
+    }
     const Index step = p_.kv.products != nullptr ? kKvTile : block_keys_;
-    for (Index j0 = begin; j0 < end; j0 += step) block(w, j0, std::min(step, end - j0), end);
+    for (Index j0 = begin; j0 < end; j0 += step)
+      for (Index h = 0; h < heads; ++h) block(work[h], j0, std::min(step, end - j0), end);
   }
 
   void add_kept_values(const Work& w) const noexcept {
@@ -170,7 +193,7 @@ class DirectAttention {
     const Index count = rows.rows();
     for (Index c = 0; c < n; c += W)
       for (Index r = 0; r < count; ++r) {
-        if (w.far) prefetch_part(rows, j0 + kDirectAhead + c, end, r, false);
+        if (w.ahead != 0) prefetch_part(rows, j0 + w.ahead + c, end, r, false);
         store<A>(w.logits + r * kLd + c,
                  dot_keys<T, A>(w.q + r * key_ld_, kv.key_dim, keys, c, n - c));
       }
@@ -205,10 +228,10 @@ class DirectAttention {
 
   void add_values(const Work& w, Index j0, Index n, Index end,
                   const RowsOf<T>& values) const noexcept {
-    const Index count = w.rows.rows(), step = w.far ? W : n;
+    const Index count = w.rows.rows(), step = w.ahead != 0 ? W : n;
     for (Index c = 0; c < n; c += step) {
-      for (Index r = 0; w.far && r < count; ++r)
-        prefetch_part(w.rows, j0 + kDirectAhead + c, end, r, true);
+      for (Index r = 0; w.ahead != 0 && r < count; ++r)
+        prefetch_part(w.rows, j0 + w.ahead + c, end, r, true);
       Tiles<T, A>{}.add_values(w.logits, count, c, std::min(n, c + step), values, nullptr, n,
                                value_ld_, partial_row(w.partial, count, 0, value_ld_).acc);
     }

@@ -60,6 +60,7 @@ class TiledAttention {
     } else {
       for_each_pass<Z>(w.keeps_logits, [&](Pass pass) { walk_keys(w, pass); });
     }
+    for (Index t = 0; t < w.tiles; ++t) begin_sums(w, t);
     for (Index r = 0; r < block.rows(); ++r) finish(w, r);
   }
 
@@ -95,6 +96,7 @@ class TiledAttention {
     Operand* value_panels;
     Operand* weights;  ///< of one tile, where they do not take the place of the logits
     RowsOf<T> values;
+    bool* begun;  ///< per query tile: whether `acc` holds sums yet
     T* statistics;
     Index statistic_size;  ///< per row
     bool keys_ready, values_checked, values_finite;
@@ -121,6 +123,7 @@ class TiledAttention {
     w.m = arena.take<T>(rows);
     w.l = arena.take<T>(rows);
     w.acc = arena.take<T>(rows * w.value_ld);
+    w.begun = arena.take<bool>(w.tiles);
     const Index all_tiles = w.tiles * ceil_div(w.keys, kKeyTile);
     w.keeps_logits = kMayKeepLogits && all_tiles * kTileBytes <= kKeptLogits;
     w.logits = arena.take<T>((w.keeps_logits ? std::max<Index>(all_tiles, 1) : 1) * kTileSize);
@@ -135,7 +138,7 @@ class TiledAttention {
     }
     std::fill_n(w.m, rows, kHidden<T>);
     std::fill_n(w.l, rows, T(0));
-    std::fill_n(w.acc, rows * w.value_ld, T(0));
+    std::fill_n(w.begun, w.tiles, false);
     load_queries(w, key_ld);
     return w;
   }
@@ -149,6 +152,7 @@ class TiledAttention {
   }
 
   void add_kept_values(const Work& w) const {
+    for (Index t = 0; t < w.tiles; ++t) begin_sums(w, t);
     const auto value = [&](Index key) {
       return p_.kv
           .value_rows(p_.kv.source, w.block.batch, w.block.kv_head, key, 1, false, w.value_buffer)
@@ -263,9 +267,20 @@ class TiledAttention {
     if (collecting(w)) return;
     T* acc = w.acc + first * w.value_ld;
     const bool hides = masked || kCanHide<S>;
-    if (hides && !values_finite(w, j0))
+    if (hides && !values_finite(w, j0)) {
+      begin_sums(w, t);
       return add_visible_values(w, first, rows, masked, j0, begin, end, weights);
-    product_.add_values(weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld, acc);
+    }
+    product_.add_values(weights, rows, begin, end, w.values, w.value_panels, keys, w.value_ld, acc,
+                        w.begun[t]);
+    w.begun[t] = true;
+  }
+
+  /// Clears the sums of a query tile that no product has written yet.
+  void begin_sums(const Work& w, Index t) const noexcept {
+    if (w.begun[t]) return;
+    std::fill_n(w.acc + t * w.height * w.value_ld, tile_rows(w, t) * w.value_ld, T(0));
+    w.begun[t] = true;
   }
 
   /// S = Q K^T of a tile; meanwhile the numbers of the score for the next one are fetched.

@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <cstdlib>
 
 /// Where keys and values come from: a source yields runs of them, in whatever storage; the engine
 /// sees tiles of rows in its own element type and knows neither storage nor layout. So the engine
@@ -140,6 +141,7 @@ struct KvRows {
   RowsOf<T> (*value_rows)(const void* source, Index b, Index h, Index j0, Index n, bool dense,
                           T* buffer) noexcept;
   void (*prefetch)(const void* source, Index b, Index h, Index j0, Index n, bool values) noexcept;
+  bool (*heads_adjoin)(const void* source, Index b) noexcept;  ///< see heads_adjoin_of
   const KvProducts<T>* products = nullptr;
 };
 
@@ -164,6 +166,16 @@ void prefetch_tokens_of(const void* erased, Index b, Index h, Index j0, Index n,
       else
         prefetch_row(run.keys + r * run.key_step, source.key_dim());
   }
+}
+
+/// Whether the heads of a token lie side by side in memory, and the tokens of a head apart: then
+/// memory is best read token by token.
+template <class Source>
+bool heads_adjoin_of(const void* erased, Index b) noexcept {
+  const auto& source = *static_cast<const Source*>(erased);
+  if (source.kv_heads() < 2 || source.keys(b) == 0) return false;
+  const auto first = source.run(b, 0, 0), second = source.run(b, 1, 0);
+  return std::abs(second.keys - first.keys) < std::abs(first.key_step);
 }
 
 template <class T, class A, class Source>
@@ -209,7 +221,8 @@ KvRows<T> erase_kv(const Source& source) noexcept {
           [](const void* s, Index b) noexcept { return static_cast<const Source*>(s)->keys(b); },
           &key_rows_of<T, A, Source>,
           &value_rows_of<T, A, Source>,
-          &prefetch_tokens_of<Source>};
+          &prefetch_tokens_of<Source>,
+          &heads_adjoin_of<Source>};
 }
 
 template <class A, class Source>
@@ -251,6 +264,7 @@ KvRows<T> erase_kv(const Source& source) noexcept {
             return RowsOf<T>{to, ld};
           },
           [](const void*, Index, Index, Index, Index, bool) noexcept {},
+          [](const void*, Index) noexcept { return false; },
           &kProductsOf<A, Source>};
 }
 

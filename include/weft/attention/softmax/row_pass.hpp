@@ -68,10 +68,29 @@ template <class T, class A, bool Masked, class P, class S, class M>
   return x;
 }
 
+/// The maximum of the logits s[begin, end). Lanes between `end` and the next multiple of the vector
+/// become hidden.
+template <class T, class A>
+[[gnu::always_inline]] inline T largest_logit(T* s, Index begin, Index end) noexcept {
+  using V = Vec<T, A>;
+  constexpr Index W = kWidth<T, A>;
+  const V hidden(kHidden<T>);
+  V top = hidden;
+  Index c = begin;
+  for (; c + W <= end; c += W) top = xsimd::max(top, load<A>(s + c));
+  if (c < end) {
+    const V x = xsimd::select(first_lanes<T, A>(end - c), load<A>(s + c), hidden);
+    store<A>(s + c, x);
+    top = xsimd::max(top, x);
+  }
+  return max_lanes(top);
+}
+
 /// Finishes the logits s[begin, end) of keys j0 + begin, ...: score, mask, tail. Returns their
 /// maximum. Lanes between `end` and the next multiple of the vector become hidden.
 template <class T, class A, bool Masked, class P>
 T finish_logits(const P& policies, const Row& of, Index j0, Index begin, Index end, T* s) noexcept {
+  if constexpr (!P::has_score && !Masked) return largest_logit<T, A>(s, begin, end);
   using V = Vec<T, A>;
   constexpr Index W = kWidth<T, A>;
   const Row row = of;
@@ -81,7 +100,7 @@ T finish_logits(const P& policies, const Row& of, Index j0, Index begin, Index e
   V best[2] = {hidden, hidden};
   const auto one = [&](Index c, V & top) __attribute__((always_inline)) {
     const V x = finish_lanes<T, A, Masked, P>(load<A>(s + c), score, mask, row, j0 + c);
-    if (P::has_score || Masked) store<A>(s + c, x);
+    store<A>(s + c, x);
     top = xsimd::max(top, x);
   };
   Index c = begin;
@@ -179,6 +198,13 @@ void rebase_row(const RowState<T>& state, T m, Index padded_dim) noexcept {
   *state.m = m;
 }
 
+/// Makes `top`, a new logit of a row, its base if that is a rise.
+template <class T, class A>
+[[gnu::always_inline]] inline void raise_base(const RowState<T>& state, T top,
+                                              Index padded_dim) noexcept {
+  if (top > *state.m + kRise<T>) rebase_row<T, A>(state, top, padded_dim);
+}
+
 /// First half of the row pass: finishes the logits of one row and moves its base if they rose.
 /// `padded_dim` is the length of an accumulator row, a multiple of the vector.
 template <class T, class A, class P>
@@ -186,7 +212,7 @@ void take_logits(const P& policies, const Row& row, bool masked, Index j0, Index
                  T* s, const RowState<T>& state, Index padded_dim) noexcept {
   const T top = masked ? finish_logits<T, A, true>(policies, row, j0, begin, end, s)
                        : finish_logits<T, A, false>(policies, row, j0, begin, end, s);
-  if (top > *state.m + kRise<T>) rebase_row<T, A>(state, top, padded_dim);
+  raise_base<T, A>(state, top, padded_dim);
 }
 
 /// Second half: turns the logits into weights and adds them up. It is a loop of its own over the

@@ -42,7 +42,7 @@ class AttentionCall {
 
   void run(const Context& ctx) const {
     const Arena::Frame frame(ctx.arena());
-    const Table table = tabulate(ctx.arena());
+    const Table table = tabulate(ctx.arena(), ctx.workers());
     ctx.parallel(table.first_task[p_.batch],
                  [&](Index task, Arena& arena) { run_task(table, task, arena); });
     for (Index b = 0; b < p_.batch; ++b) merge_splits(table, b);
@@ -51,7 +51,7 @@ class AttentionCall {
   /// All of it by the calling thread, which may be carrying out a task of a larger call.
   void run(Arena& arena) const {
     const Arena::Frame frame(arena);
-    const Table table = tabulate(arena);
+    const Table table = tabulate(arena, 1);
     for (Index task = 0; task < table.first_task[p_.batch]; ++task) {
       const Arena::Frame own(arena);
       run_task(table, task, arena);
@@ -62,10 +62,11 @@ class AttentionCall {
  private:
   using Tiled = TiledAttention<T, A, M, S, Z, P>;
 
-  /// Prefix sums over the batch: tasks, and elements of partial results.
+  /// Prefix sums over the batch: tasks, and elements of partial results. KV heads of one task.
   struct Table {
     Index* first_task;
     Index* first_partial;
+    Index* heads_per_task;
     T* partials;
   };
 
@@ -80,15 +81,27 @@ class AttentionCall {
     return plan.direct && plan.tasks_per_head > 1;
   }
 
-  Table tabulate(Arena& arena) const {
-    Table t{arena.take<Index>(p_.batch + 1), arena.take<Index>(p_.batch + 1), nullptr};
+  /// Heads that lie side by side in memory are read in one task, as far as there is work for all:
+  /// every head gives the same bits alone.
+  Index heads_per_task(Index b, const SequencePlan& plan, int workers) const noexcept {
+    if (!p_.kv.heads_adjoin(p_.kv.source, b)) return 1;
+    const Index wanted = workers == 1 ? 1 : 4 * workers;  // tasks
+    const Index all = p_.batch * p_.kv.kv_heads * plan.tasks_per_head;
+    return std::clamp<Index>(all / wanted, 1, p_.kv.kv_heads);
+  }
+
+  Table tabulate(Arena& arena, int workers) const {
+    Table t{arena.take<Index>(p_.batch + 1), arena.take<Index>(p_.batch + 1),
+            arena.take<Index>(p_.batch), nullptr};
     t.first_task[0] = t.first_partial[0] = 0;
     for (Index b = 0; b < p_.batch; ++b) {
       const SequencePlan s = plan(b);
-      const Index tasks = p_.kv.kv_heads * s.tasks_per_head;
+      t.heads_per_task[b] = s.direct ? heads_per_task(b, s, workers) : 1;
+      const Index tasks = ceil_div(p_.kv.kv_heads, t.heads_per_task[b]) * s.tasks_per_head;
+      const Index parts = p_.kv.kv_heads * s.tasks_per_head;
       const Index size = partial_size(p_.group() * s.queries, value_ld_);
       t.first_task[b + 1] = t.first_task[b] + tasks;
-      t.first_partial[b + 1] = t.first_partial[b] + (is_split(s) ? tasks * size : 0);
+      t.first_partial[b + 1] = t.first_partial[b] + (is_split(s) ? parts * size : 0);
     }
     t.partials = arena.take<T>(t.first_partial[p_.batch]);
     return t;
@@ -105,23 +118,27 @@ class AttentionCall {
   void run_task_of(const Table& table, Index b, Index task, Arena& arena) const {
     const SequencePlan s = plan(b);
     const Index h = task / s.tasks_per_head, part = task % s.tasks_per_head;
-    if (s.direct) return run_direct(table, b, s, h, part, arena);
+    if (s.direct) return run_direct(table, b, s, h * table.heads_per_task[b], part, arena);
     const Index first = (s.tasks_per_head - 1 - part) * s.block_queries;
     tiled_.run(
         {b, h, h * p_.group(), p_.group(), first, std::min(s.block_queries, s.queries - first)},
         arena);
   }
 
+  /// One split of the keys for the KV heads of a task, from head h on.
   void run_direct(const Table& table, Index b, const SequencePlan& s, Index h, Index part,
                   Arena& arena) const {
-    const DirectRows rows{b, h, p_.group(), s.queries, s.keys};
+    const Index heads = std::min(table.heads_per_task[b], p_.kv.kv_heads - h);
+    DirectRows rows{b, h, p_.group(), s.queries, s.keys};
     const Index size = partial_size(rows.rows(), value_ld_);
-    T* partial =
+    const Index step = is_split(s) ? s.tasks_per_head * size : size;  // from head to head
+    T* partials =
         is_split(s) ? table.partials + table.first_partial[b] + (h * s.tasks_per_head + part) * size
-                    : arena.take<T>(size);
+                    : arena.take<T>(heads * size);
     const Index end = is_split(s) ? std::min(s.keys, (part + 1) * kSplit) : s.keys;
-    direct_.run(rows, part * kSplit, end, partial, arena);
-    if (!is_split(s)) finish(rows, partial);
+    direct_.run(rows, heads, part * kSplit, end, partials, step, arena);
+    if (is_split(s)) return;
+    for (; rows.kv_head < h + heads; ++rows.kv_head, partials += step) finish(rows, partials);
   }
 
   void finish(const DirectRows& rows, T* partial) const noexcept {

@@ -88,9 +88,9 @@ struct Tiles {
     }
   }
 
-  /// acc[r, :] += sum over keys c in [begin, end) of p[r, c] v[c, :].
+  /// acc[r, :] (+)= sum over keys c in [begin, end) of p[r, c] v[c, :].
   void add_values(const T* p, Index rows, Index begin, Index end, const RowsOf<T>& v, const T*,
-                  Index, Index value_ld, T* acc) const noexcept {
+                  Index, Index value_ld, T* acc, bool accumulate = true) const noexcept {
     // Columns of about equal widths, and of the values that are read only as much as stays in L1.
     constexpr Index kDepth = (32 << 10) / (kPanel * Index{sizeof(T)});
     const Index panels = std::max<Index>(1, ceil_div(value_ld, kPanel));
@@ -98,7 +98,7 @@ struct Tiles {
     for (Index e = 0; e < value_ld; e += width)
       for (Index k = begin; k < end; k += kDepth)
         product(rows, std::min(width, value_ld - e), std::min(kDepth, end - k), p + k,
-                v.at + k * v.step + e, v.step, acc + e, value_ld, true);
+                v.at + k * v.step + e, v.step, acc + e, value_ld, accumulate || k > begin);
   }
 
  private:

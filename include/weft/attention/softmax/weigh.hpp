@@ -131,9 +131,14 @@ void weigh_rows(const P& policies, const Z& z, Index rows, bool masked, Pass pas
                 const StateAt& state, const WeightsAt& weights) noexcept {
   constexpr Index ld = kTileLd<T, A>;
   if constexpr (OnlineNormalizer<Z>) {
-    for (Index r = 0; r < rows; ++r)
-      take_logits<T, A>(policies, row(r), masked, j0, begin, end, logits + r * ld, state(r),
-                        padded_dim);
+    if (P::has_score || masked) {  // else the policies are not asked, row by row
+      for (Index r = 0; r < rows; ++r)
+        take_logits<T, A>(policies, row(r), masked, j0, begin, end, logits + r * ld, state(r),
+                          padded_dim);
+    } else {
+      for (Index r = 0; r < rows; ++r)
+        raise_base<T, A>(state(r), largest_logit<T, A>(logits + r * ld, begin, end), padded_dim);
+    }
     for (Index r = 0; r < rows; ++r)
       take_weights<T, A>(logits + r * ld, begin, end, weights(r), state(r),
                          reweighing(policies, row(r), j0));
