@@ -65,14 +65,19 @@ void add_relative(Index N, Index m, weft::RelativeMethod method, const char* nam
   bench::Row row =
       kernelized_row("relative_fft", {{"H", heads}, {"N", N}, {"D", kDim}, {"m", m}}, pairs);
   row.name += std::string("/") + name;
-  row.add([=](const Context& context) {
+  const auto make = [=](Index n, const Context& context) {
     auto w = uniform<float>({m, kDim}, 5);
-    weft::RelativeKernel<float> mixer(w.view(), uniform<float>({heads, 2 * N - 1}, 6),
+    weft::RelativeKernel<float> mixer(w.view(), uniform<float>({heads, 2 * n - 1}, 6),
                                       {false, true, method});
-    return [&context, q = tokens(N, 1, kDim, heads), k = tokens(N, 2, kDim, heads),
-            v = tokens(N, 3, kDim, heads), out = tokens(N, 4, kDim, heads), w = std::move(w),
+    return [&context, q = tokens(n, 1, kDim, heads), k = tokens(n, 2, kDim, heads),
+            v = tokens(n, 3, kDim, heads), out = tokens(n, 4, kDim, heads), w = std::move(w),
             mixer = std::move(mixer)]() mutable { forward(mixer, q, k, v, out, context); };
-  });
+  };
+  row.add([=](const Context& context) { return make(N, context); });
+  if (N != 1024 || method != weft::RelativeMethod::fft) return;
+  bench::add_crossover(
+      "kernelized/relative_fft", {heads, kDim, kDim, false},
+      [=](Index n, const Context& context) { return bench::shared_call(make(n, context)); });
 }
 
 /// Adds the row, a call of which is make(N, context); and at one of its lengths the row that asks
@@ -163,15 +168,18 @@ void add_landmarks(Index side) {
 
 void add_channels(Index N) {
   const double flops = 4.0 * kHeads * kDim * kDim * static_cast<double>(N);
-  kernelized_row("mdta", {{"n", N}, {"C", kHeads * kDim}}, flops).add([=](const Context& context) {
-    const auto channels = [N](std::uint64_t seed) {
-      return uniform<float>({1, kHeads, kDim, N}, seed);
-    };
-    return [&context, q = channels(1), k = channels(2), v = channels(3), out = channels(4),
-            temperature = uniform<float>({kHeads}, 5)]() mutable {
-      forward(weft::Mdta<float>{std::as_const(temperature).view()}, q, k, v, out, context);
-    };
-  });
+  add_with_crossover(kernelized_row("mdta", {{"n", N}, {"C", kHeads * kDim}}, flops), "mdta", N,
+                     [](Index n, const Context& context) {
+                       const auto channels = [n](std::uint64_t seed) {
+                         return uniform<float>({1, kHeads, kDim, n}, seed);
+                       };
+                       return [&context, q = channels(1), k = channels(2), v = channels(3),
+                               out = channels(4),
+                               temperature = uniform<float>({kHeads}, 5)]() mutable {
+                         const weft::Mdta<float> mixer{std::as_const(temperature).view()};
+                         forward(mixer, q, k, v, out, context);
+                       };
+                     });
 }
 
 void add_informer(Index N) {
@@ -244,19 +252,26 @@ void add_spans(Index side) {
       N, "mixture", [](Index s) { return weft::CombinerMixture{s}; }, 5 * n * w);
 }
 
+/// Groups of n tokens and m latents. As many tokens are softmax attention's at the crossover.
 void add_fit(Index groups, Index n, Index m) {
   const double all = attention_flops(groups * n, n) + 2 * attention_flops(groups * n, m) +
                      attention_flops(groups * m, groups * m);
+  const auto make = [n, m](Index count, const Context& context) {
+    return [&context, count, first_x = tokens(count * n, 1), first_z = tokens(count * m, 2),
+            x = tokens(count * n, 1), z = tokens(count * m, 2)]() mutable {
+      // The block works in place: begin with the same inputs again.
+      std::copy_n(first_x.data(), x.size(), x.data());
+      std::copy_n(first_z.data(), z.size(), z.data());
+      forward(weft::FitBlock{count}, x, z, context);
+    };
+  };
   kernelized_row("fit", {{"T", groups}, {"n", n}, {"m", m}, {"D", kDim}}, all)
-      .add([=](const Context& context) {
-        return [&context, groups, first_x = tokens(groups * n, 1), first_z = tokens(groups * m, 2),
-                x = tokens(groups * n, 1), z = tokens(groups * m, 2)]() mutable {
-          // The block works in place: begin with the same inputs again.
-          std::copy_n(first_x.data(), x.size(), x.data());
-          std::copy_n(first_z.data(), z.size(), z.data());
-          forward(weft::FitBlock{groups}, x, z, context);
-        };
-      });
+      .add([=](const Context& context) { return make(groups, context); });
+  bench::add_crossover("kernelized/fit", {kHeads, kDim, kDim, false},
+                       [=](Index length, const Context& context) {
+                         return bench::shared_call(make(length / n, context));
+                       },
+                       {256, 512, 1024, 2048, 4096});
 }
 
 const bench::Rows rows([] {

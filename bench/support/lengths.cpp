@@ -60,12 +60,20 @@ double ratio_of(const Call& own, const Call& other) {
 
 void add_crossover(const std::string& variant, const Attention& other, CallOfLength make,
                    std::vector<Index> lengths) {
-  row_of("crossover", variant, other).add([=](const weft::Context& context) {
+  const auto softmax = [=](Index length, const weft::Context& context) {
+    return softmax_call(other, length, context);
+  };
+  add_crossover(variant, other, std::move(make), softmax, std::move(lengths));
+}
+
+void add_crossover(const std::string& variant, const Attention& shape, CallOfLength make,
+                   CallOfLength other, std::vector<Index> lengths) {
+  row_of("crossover", variant, shape).add([=](const weft::Context& context) {
     return Counters{[=, &context](benchmark::State& state) {
       double last_ratio = 0;
       Index last = 0;
       for (const Index length : lengths) {
-        const double ratio = ratio_of(make(length, context), softmax_call(other, length, context));
+        const double ratio = ratio_of(make(length, context), other(length, context));
         state.counters["of_softmax_" + std::to_string(length)] = ratio;
         if (ratio < 1) {
           // Between two lengths both logarithms are taken to lie on a line.

@@ -39,6 +39,11 @@ struct Attention {
 void add_crossover(const std::string& variant, const Attention& other, CallOfLength make,
                    std::vector<Index> lengths = {64, 128, 256, 512, 1024, 2048, 4096});
 
+/// The same beside a call of its own, for mixers that are more than attention: `shape` names the
+/// row only.
+void add_crossover(const std::string& variant, const Attention& shape, CallOfLength make,
+                   CallOfLength other, std::vector<Index> lengths);
+
 void add_per_token(const std::string& variant, const Attention& shape, CallOfLength make);
 
 }  // namespace bench
