@@ -33,3 +33,13 @@ TEMPLATE_TEST_CASE("interleaved rows read as columns", "[transpose]", float, dou
   check_interleaving<TestType, 2>();
   check_interleaving<TestType, static_cast<int>(kWidth<TestType>)>();
 }
+
+TEMPLATE_TEST_CASE("sums of rows, lane by lane", "[transpose]", float, double) {
+  constexpr auto W = static_cast<std::size_t>(kWidth<TestType>);
+  Vec<TestType> rows[W];
+  fill<TestType, static_cast<int>(W)>(rows);
+  TestType sums[W];
+  store<DefaultArch>(sums, sum_rows<static_cast<int>(W)>(rows));
+  for (std::size_t r = 0; r < W; ++r)
+    CHECK(sums[r] == static_cast<TestType>(W * 100 * r + W * (W - 1) / 2));
+}

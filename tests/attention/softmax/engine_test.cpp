@@ -17,8 +17,10 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const Causal kCausal{Align::bottom_right};
 
-/// Both ways through the engine: few rows (direct) and many (tiled), more keys than one tile has.
+/// Both ways through the engine: few rows (direct) and many (tiled), more keys than one tile has;
+/// few rows of whole registers and of less.
 constexpr AttentionShape kFew{.B = 2, .Hq = 2, .Hk = 1, .N = 3, .M = 300, .D = 24, .E = 20};
+constexpr AttentionShape kWide{.B = 2, .Hq = 4, .Hk = 2, .N = 3, .M = 300, .D = 72, .E = 100};
 constexpr AttentionShape kMany{.B = 2, .Hq = 2, .Hk = 2, .N = 70, .M = 300, .D = 24, .E = 20};
 
 /// Output and LSE of one call; both start as NaN.
@@ -85,7 +87,7 @@ void check_hidden(const Mixer& mixer, const AttentionShape& shape,
 }  // namespace
 
 TEST_CASE("softmax: what stands in hidden keys and values has no influence", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     // Top-left causal: keys beyond the last query. A window: keys far before the first query.
     const Index n = shape.N, m = shape.M;
     check_hidden(Softmax{Causal{Align::top_left}}, shape, {n, n + 1, 255, 256, m - 1});
@@ -105,7 +107,7 @@ TEST_CASE("softmax: what stands in hidden keys and values has no influence", "[s
 }
 
 TEST_CASE("softmax: NaN in a visible key reaches the rows that see it and no others", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     for (const Index distance : {Index{0}, Index{1}, shape.N - 1, shape.N + 40}) {
       const Index j = shape.M - 1 - distance;  // seen by the last `distance + 1` queries
       AttentionInputs<float> in(shape);
@@ -126,7 +128,7 @@ TEST_CASE("softmax: NaN in a visible key reaches the rows that see it and no oth
 }
 
 TEST_CASE("softmax: NaN in one channel of a value stays in that channel", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     AttentionInputs<float> in(shape);
     const Result clean = run(Softmax{}, in);
     in.v(1, 0, 260, 5) = kNan;
@@ -143,7 +145,7 @@ TEST_CASE("softmax: NaN in one channel of a value stays in that channel", "[soft
 }
 
 TEST_CASE("softmax: NaN in a query stays in its row", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     AttentionInputs<float> in(shape);
     const Result clean = run(Softmax{}, in);
     in.q(1, 1, 2, 0) = kNan;
@@ -160,7 +162,7 @@ TEST_CASE("softmax: NaN in a query stays in its row", "[softmax]") {
 }
 
 TEST_CASE("softmax: rows that see no key give zeros and -inf, wherever they stand", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     AttentionInputs<float> in(shape);
     Tensor<std::uint8_t, 4> bytes({1, 1, shape.N, shape.M});
     for (Index i = 0; i < shape.N; ++i) {
@@ -187,7 +189,7 @@ TEST_CASE("softmax: rows that see no key give zeros and -inf, wherever they stan
 }
 
 TEST_CASE("softmax: large logits", "[softmax]") {
-  for (AttentionShape shape : {kFew, kMany}) {
+  for (AttentionShape shape : {kFew, kWide, kMany}) {
     for (const float factor : {1e2f, 1e4f, 1e9f, 1e18f}) {
       AttentionInputs<float> in(shape);
       for (float& x : in.q.span()) x *= factor;
@@ -204,7 +206,7 @@ TEST_CASE("softmax: large logits", "[softmax]") {
 }
 
 TEST_CASE("softmax: any strides give the same bits as packed tensors", "[softmax]") {
-  for (const AttentionShape& shape : {kFew, kMany}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany}) {
     const AttentionInputs<float> in(shape);
     // [B, N, H, D + gap] seen as [B, H, N, D]; the gaps hold NaN.
     const auto spread = [](const Tensor<float, 4>& x, Index gap) {
@@ -264,7 +266,7 @@ TEST_CASE("softmax: broadcast keys and values, and reversed queries", "[softmax]
 TEST_CASE("softmax: the same bits with 1, 2 and 3 threads", "[softmax]") {
   const AttentionShape decode{.B = 1, .Hq = 4, .Hk = 2, .N = 1, .M = 5000, .D = 24, .E = 20};
   const AttentionShape prompt{.B = 1, .Hq = 2, .Hk = 1, .N = 333, .M = 333, .D = 40, .E = 24};
-  for (const AttentionShape& shape : {kFew, kMany, decode, prompt}) {
+  for (const AttentionShape& shape : {kFew, kWide, kMany, decode, prompt}) {
     const AttentionInputs<float> in(shape);
     const Result alone = run(Softmax{kCausal}, in);
     for (const int threads : {2, 3}) {

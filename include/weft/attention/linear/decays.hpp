@@ -26,7 +26,8 @@ class Decays {
   Index run(Index, Index n) noexcept { return n; }
 };
 
-/// A number per token: B_i, and the factors of rows of v (down) and of results (up).
+/// A number per token: B_i, and the factors of results (up) and of keys or, with the delta rule, of
+/// values (down).
 template <class T, class A, class D>
 class Decays<T, A, D, DecayKind::number> {
  public:
@@ -130,6 +131,7 @@ class Decays<T, A, D, DecayKind::channels> {
 
   /// The logs of n tokens from t on will be read.
   void want(RowsAhead& ahead, Index t, Index n) const noexcept {
+    if (n < 2) return;  // one row has no stride
     const Index element = sizeof(*log_at(t)), row = log_at(t + 1) - log_at(t);
     ahead.want(log_at(t), row * element, features_ * element, n);
   }

@@ -13,7 +13,7 @@
 /// The linear recurrence of one head, S <- diag(a) S + k u^T, o = S^T q, in three schedules:
 ///
 ///   chunks         matrix products over runs of at most 30 tokens (chunk.hpp); a run ends early
-///                  where the decay since its start leaves the range of the element type
+///                  where the decay since the state was scaled leaves the range of the element type
 ///   tokens         the recurrence itself (token.hpp): for one token, after a decay that alone
 ///                  leaves the range, and for tokens beside values that are not finite
 ///   bidirectional  S = sum over all keys, o = S^T q, for mixers without order, decay and delta

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/kv_source.hpp>
+#include <weft/attention/softmax/kv_rows.hpp>
 
 #include <cstddef>
 
