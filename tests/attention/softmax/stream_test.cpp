@@ -30,7 +30,9 @@ TEST_CASE("stream: a cache of 16 bits keeps what 16 bits can hold", "[softmax]")
   widen(exact.v, in.v);
   const std::vector<Index> chunks{13, 0, 0, 30, 5};
   const auto in_float = stream<float, float>(mixer, in, chunks);
-  CHECK((stream<float, bf16>(mixer, in, chunks) == in_float));
+  // Only the order in which the D products of a logit are added depends on the type of storage.
+  const double reordered = static_cast<double>(shape.D) * std::numeric_limits<float>::epsilon();
+  CHECK(cases::error_of(stream<float, bf16>(mixer, in, chunks), in_float) < reordered);
   CHECK(cases::error_of(stream<bf16, bf16>(mixer, exact, chunks), in_float) < 0x1p-8);
 }
 
