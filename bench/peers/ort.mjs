@@ -32,7 +32,7 @@ import { pathToFileURL } from "node:url";
 const SAMPLES = 7;
 const SECONDS_PER_SAMPLE = 0.1;
 const SECONDS_PER_RUN = 0.003;  // makes the ~50 us of a call from JavaScript less than 2 %
-const ASSUMED_FLOPS = 6e10;     // to size models and loops
+const ASSUMED_FLOPS = 6e10;     // to size models
 
 const require = createRequire(
   process.env.ORT_MODULES ? pathToFileURL(process.env.ORT_MODULES + "/") : import.meta.url);
@@ -235,15 +235,16 @@ const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
 /** Median seconds of one operator call. */
 async function measure(row) {
   const { session, run } = await prepare(row);
-  const wanted = (SECONDS_PER_SAMPLE * ASSUMED_FLOPS) / (row.flops * row.copies);
-  const runs = Math.max(1, Math.round(wanted));
-  await run();
-  const samples = [];
-  for (let sample = 0; sample < SAMPLES; ++sample) {
+  const seconds = async (runs) => {
     const start = clock(row.threads);
     for (let i = 0; i < runs; ++i) await run();
-    samples.push((clock(row.threads) - start) / (runs * row.copies));
-  }
+    return clock(row.threads) - start;
+  };
+  await run();
+  const runs = Math.max(1, Math.round(SECONDS_PER_SAMPLE / (await seconds(1))));
+  const samples = [];
+  for (let sample = 0; sample < SAMPLES; ++sample)
+    samples.push((await seconds(runs)) / (runs * row.copies));
   await session.release();
   return median(samples);
 }

@@ -31,8 +31,8 @@
 /// `peak`, the share of the row's floor that was reached; `scratch`, bytes of scratch memory of the
 /// context; and those of the row's own, such as `of_plain` (see Versus).
 ///
-/// Seconds are CPU time of this process for one thread, so that time given to other programs does
-/// not count, and wall-clock time for several.
+/// Seconds are CPU time of the calling thread for one thread, so that time given to other programs
+/// does not count, and wall-clock time for several.
 namespace bench {
 
 using weft::Index;
