@@ -166,6 +166,18 @@ template <class T, class X>
     return xsimd::fma(a, b, c);
 }
 
+/// Has v in a register from here on. Without it compilers may repeat a load in every instruction
+/// that reads its result, and where a vector is used often there are more loads than a core carries
+/// out.
+template <class T, class X>
+[[gnu::always_inline]] inline void keep_in_register(xsimd::batch<T, X>& v) noexcept {
+#if defined(__x86_64__)
+  asm("" : "+v"(v.data));
+#else
+  (void)v;
+#endif
+}
+
 /// The first n lanes from memory, 0 <= n <= width, and zeros; reads nothing beyond them. For n = 0
 /// the pointer may be null, here and below.
 template <class A, class T>

@@ -110,7 +110,10 @@ struct TileSums {
       for (int part = 0; part < Op::kParts; ++part) {
         V bk[NV];
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) bk[v] = Op::load(b + k * ldb + v * W, part);
+        for (int v = 0; v < NV; ++v) {
+          bk[v] = Op::load(b + k * ldb + v * W, part);
+          if constexpr (R > 1) keep_in_register(bk[v]);
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const V ar = Op::broadcast(a + r * lda + k * Op::kParts + part);
