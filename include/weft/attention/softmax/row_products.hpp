@@ -4,6 +4,7 @@
 #include <weft/core/register_pair.hpp>
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 /// The two products of a tile of attention with few query rows, on tokens where they lie in memory:
@@ -126,40 +127,66 @@ class RowProducts {
   template <int R>
   [[gnu::noinline]] static void dot_rows(const T* q, Index dim, const Keys& list, Index j, T* s,
                                          Index s_ld) noexcept {
-    using S = typename Keys::Storage;
-    constexpr int C = W / R, kPairLines = std::max(1, 2 * W / Keys::kLine);
-    const S* keys[C];
-    const S* next[C];
+    constexpr int C = W / R, G = std::min(4, C);
     V sums[W];
-#pragma GCC unroll 16
-    for (int c = 0; c < C; ++c) {
-      keys[c] = list.at(j + c);
-      next[c] = list.next(j + c);
-    }
-#pragma GCC unroll 16
-    for (V& sum : sums) sum = V(T(0));
-    const auto add = [&](int c, const V& k, Index d) __attribute__((always_inline)) {
+    for (int c = 0; c < C; c += G) dot_tokens<R, G>(q, dim, list, j + c, sums + c);
+    store_parts<R>(sum_rows<W>(sums), s, s_ld);
+  }
+
+  /// Partial sums of q_r . k_(j + g), for R rows and G tokens, in sums[r * (W / R) + g].
+  template <int R, int G>
+  [[gnu::always_inline]] static void dot_tokens(const T* q, Index dim, const Keys& list, Index j,
+                                                V* sums) noexcept {
+    using S = typename Keys::Storage;
+    const S* keys[G];
+    const S* next[G];
+    V part[R][G];
 #pragma GCC unroll 4
-      for (int r = 0; r < R; ++r)
-        sums[r * C + c] = mul_add(load<A>(q + d * R + r * W), k, sums[r * C + c]);
-    };
+    for (int g = 0; g < G; ++g) {
+      keys[g] = list.at(j + g);
+      next[g] = list.next(j + g);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) part[r][g] = V(T(0));
+    }
     Index d = 0;
     for (; d + 2 * W <= dim; d += 2 * W) {
-      if (2 * W >= Keys::kLine || d % Keys::kLine == 0)
-#pragma GCC unroll 32
-        for (int i = 0; i < C * kPairLines; ++i)
-          __builtin_prefetch(next[i % C] + d + i / C * Keys::kLine, 0, 2);
-#pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) {
-        const auto k = KeyPair::load(keys[c] + d);
-        add(c, k[0], d);
-        add(c, k[1], d + W);
+      ask_keys<G>(next, d);
+      std::array<V, 2> k[G];
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        k[g] = KeyPair::load(keys[g] + d);
+        keep_in_register(k[g][0]);
+        keep_in_register(k[g][1]);
       }
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+          V x = load<A>(q + (d + half * W) * R + r * W);
+          keep_in_register(x);
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) part[r][g] = mul_add(x, k[g][half], part[r][g]);
+        }
     }
     for (; d < dim; d += W)
-#pragma GCC unroll 16
-      for (int c = 0; c < C; ++c) add(c, load_some(keys[c] + d, dim - d), d);
-    store_parts<R>(sum_rows<W>(sums), s, s_ld);
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) {
+        const V k = load_some(keys[g] + d, dim - d);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) part[r][g] = mul_add(load<A>(q + d * R + r * W), k, part[r][g]);
+      }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) std::copy_n(part[r], G, sums + r * (W / R));
+  }
+
+  /// Asks memory for 2 W elements, from d on, of the tokens that come next.
+  template <int G, class S>
+  [[gnu::always_inline]] static void ask_keys(const S* const (&next)[G], Index d) noexcept {
+    constexpr int kLines = std::max(1, 2 * W / Keys::kLine);
+    if (2 * W < Keys::kLine && d % Keys::kLine != 0) return;
+#pragma GCC unroll 32
+    for (int i = 0; i < G * kLines; ++i)
+      __builtin_prefetch(next[i % G] + d + i / G * Keys::kLine, 0, 2);
   }
 
   /// Part r of a register, one of R, to row r.
