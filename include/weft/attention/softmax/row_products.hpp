@@ -4,7 +4,6 @@
 #include <weft/core/register_pair.hpp>
 
 #include <algorithm>
-#include <array>
 #include <type_traits>
 
 /// The two products of a tile of attention with few query rows, on tokens where they lie in memory:
@@ -151,12 +150,14 @@ class RowProducts {
     Index d = 0;
     for (; d + 2 * W <= dim; d += 2 * W) {
       ask_keys<G>(next, d);
-      std::array<V, 2> k[G];
+      V k[2][G];
 #pragma GCC unroll 4
       for (int g = 0; g < G; ++g) {
-        k[g] = KeyPair::load(keys[g] + d);
-        keep_in_register(k[g][0]);
-        keep_in_register(k[g][1]);
+        const auto pair = KeyPair::load(keys[g] + d);
+        k[0][g] = pair[0];
+        k[1][g] = pair[1];
+        keep_in_register(k[0][g]);
+        keep_in_register(k[1][g]);
       }
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half)
@@ -165,7 +166,7 @@ class RowProducts {
           V x = load<A>(q + (d + half * W) * R + r * W);
           keep_in_register(x);
 #pragma GCC unroll 4
-          for (int g = 0; g < G; ++g) part[r][g] = mul_add(x, k[g][half], part[r][g]);
+          for (int g = 0; g < G; ++g) part[r][g] = mul_add(x, k[half][g], part[r][g]);
         }
     }
     for (; d < dim; d += W)
