@@ -79,11 +79,12 @@ template <int N, class T, class X>
   }
 }
 
-/// Sums of W registers of W lanes: lane r of the result is the sum of the lanes of rows[r]. The
-/// rounds of the transposition with the halves added at once: W - 1 additions.
+/// Sums of N registers of W lanes: with N = W lane r of the result is the sum of the lanes of
+/// rows[r], with fewer lane k * N + r the sum of its lanes k, k + W / N, and so on. The rounds of
+/// the transposition with the halves added at once: N - 1 additions.
 template <int N, class T, class X>
 [[gnu::always_inline]] inline xsimd::batch<T, X> sum_rows(xsimd::batch<T, X> (&rows)[N]) noexcept {
-  static_assert(N == xsimd::batch<T, X>::size);
+  static_assert(N <= xsimd::batch<T, X>::size);
 #pragma GCC unroll 4
   for (int half = N / 2; half > 0; half /= 2)
 #pragma GCC unroll 8

@@ -135,9 +135,8 @@ TEST_CASE("products of few rows with tokens: all storage types", "[row_products]
   check_all<double, float>();
 }
 
-TEST_CASE("products of few rows with tokens: many, for which memory is asked", "[row_products]") {
+TEST_CASE("products of few rows with tokens: pages of many", "[row_products]") {
   const Tokens<bf16> tokens(3, 3000, 48, 80, 256);
-  REQUIRE(3 * 3000 * 48 * 2 * Index{sizeof(bf16)} > detail::kNearBytes);
   for (const Index first : {0, 256, 2744}) check<float>(tokens, first, 256, 4);
   check<float>(tokens, 2990, 10, 3);
 }

@@ -16,7 +16,8 @@ namespace {
 
 /// N queries (few go by the direct engine, many by the tiled one) and 300 keys in two heads.
 struct Setup {
-  explicit Setup(Index n) : N(n), q(even_values<double, 4>({1, 2, n, 8}, 1, -2, 2)) {}
+  explicit Setup(Index n)
+      : N(n), q(rows(n, 8, 1, 2)), k(rows(kKeys, 8, 2, 2)), v(rows(kKeys, 5, 3, 1)) {}
 
   template <class Mixer>
   std::vector<double> run(const Mixer& mixer, const Context& ctx = Context()) const {
@@ -26,11 +27,14 @@ struct Setup {
     return doubles_of(out.view());
   }
 
+  static Tensor<double, 4> rows(Index count, Index dim, std::uint64_t seed, double size) {
+    const std::array<Index, 4> shape{1, 2, count, dim};
+    return even_values<double, 4>(shape, seed, -size, size);
+  }
+
   static constexpr Index kKeys = 300;
   Index N;
-  Tensor<double, 4> q;
-  Tensor<double, 4> k = even_values<double, 4>({1, 2, kKeys, 8}, 2, -2, 2);
-  Tensor<double, 4> v = even_values<double, 4>({1, 2, kKeys, 5}, 3);
+  Tensor<double, 4> q, k, v;
 };
 
 using Factor = WeightFactor<LogitFactor<double>>;

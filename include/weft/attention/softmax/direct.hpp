@@ -11,7 +11,7 @@
 
 /// Attention of few query rows: decode, where reading K and V once is the whole cost.
 ///
-/// All query heads of a group meet each token while it is in registers (row_products.hpp, or the
+/// All query heads of a group meet each token while it is at hand (row_products.hpp, or the
 /// products of a KvTileSource). Where the heads of a token lie side by side, as in pages and ragged
 /// batches, KV heads take turns, so that memory is read in its order. The keys are cut
 /// into splits of fixed length, so that one sequence keeps many threads busy; the partial results
@@ -28,7 +28,6 @@ inline constexpr Index kDirectRows = 8;
 inline constexpr Index kSplit = 1024;
 inline constexpr Index kTurnKeys = 64;
 inline constexpr Index kMaskedKeys = 32;
-static_assert(kTurnKeys % kMostAhead == 0);
 
 /// The query rows of one KV head of one batch element: row r is query r % queries of head
 /// kv_head * group + r / queries.
@@ -212,10 +211,10 @@ class DirectAttention {
     T* acc = partial_row(w.partial, part.rows, 0, value_ld_).acc;
     if (!hides || kv.products->values_finite(kv.source, part))
       return kv.products->add_values(kv.source, part, weights, kLd, w.scratch, acc, value_ld_);
-    for (Index c = 0; c < part.count; c += kValueTokens)
+    for (Index c = 0; c < part.count; c += kValueTokens<A>)
       for (Index r = 0; r < part.rows; ++r)
         add_visible(w, masked, r,
-                    {part.first + c, part.first + std::min(part.count, c + kValueTokens) - 1},
+                    {part.first + c, part.first + std::min(part.count, c + kValueTokens<A>) - 1},
                     weights + r * kLd + c, acc + r * value_ld_);
   }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/token_list.hpp>
+#include <weft/attention/softmax/token_rows.hpp>
 #include <weft/core/register_pair.hpp>
 
 #include <algorithm>
@@ -10,12 +10,15 @@
 /// nothing is packed or copied, and narrow storage is widened in registers. Reading K and V once is
 /// the whole cost.
 ///
-/// Memory is asked for the tokens that come next by and by, with the steps of the products: a burst
-/// would occupy all outstanding misses of the core, and arithmetic would wait behind it.
+/// Tokens are read one after the other and each from end to end: hardware prefetchers follow one
+/// ascending stream at the full rate of memory, and several that take turns at less than half of
+/// it.
 namespace weft::detail {
 
-/// Tokens of which the weighted values are summed on their own, in registers.
-inline constexpr Index kValueTokens = 32;
+/// Tokens of which the weighted values are summed on their own, in registers. Where registers hold
+/// only part of a row the tokens are read several times: so few that reading on keeps its order.
+template <class A>
+inline constexpr Index kValueTokens = kRegisters<A> / 2;
 
 /// f(rows of a register tile, first row) for all rows: fours, and what is left in 2 and 1.
 template <int Most, class F>
@@ -32,7 +35,9 @@ template <class T, class A, class Source>
 class RowProducts {
  public:
   static Index scratch_size(const void* source, Index rows) noexcept {
-    return rows * padded_dim(*of(source));
+    const Index block =
+        std::max(W * of(source)->key_dim(), kValueTokens<A> * of(source)->value_dim());
+    return rows * padded_dim(*of(source)) + round_up(block, W);
   }
 
   /// The queries as dot_rows reads them: registers of a tile's rows in turn, in the keys' order.
@@ -46,58 +51,59 @@ class RowProducts {
 
   static void logits(const void* source, const KvTile& tile, const T*, Index, T* q, T* s,
                      Index s_ld) noexcept {
-    const Keys keys(*of(source), tile, round_up(tile.count, W));
-    const Index dim = of(source)->key_dim();
+    const Index dim = of(source)->key_dim(), padded = padded_dim(*of(source));
+    T* block = q + tile.rows * padded;
     in_row_tiles<kMostRows>(tile.rows, [&]<int R>(std::integral_constant<int, R>, Index r) {
-      for (Index j = 0; j < tile.count; j += W / R)
-        dot_rows<R>(q + r * padded_dim(*of(source)), dim, keys, j, s + r * s_ld + j, s_ld);
+      TokenRows<KeyStorage> keys{};
+      for (Index j = 0; j < tile.count; j += W, keys = keys.from(W)) {
+        if (keys.count < W) keys = token_block<false>(*of(source), tile, j, W, block);
+        dot_rows<R>(q + r * padded, dim, keys.at, keys.step, keys.ahead, s + r * s_ld + j, s_ld);
+      }
     });
   }
 
-  static void add_values(const void* source, const KvTile& tile, const T* p, Index p_ld, T*, T* acc,
-                         Index acc_ld) noexcept {
-    const Values values(*of(source), tile, tile.count);
-    const Index dim = of(source)->value_dim(), lines = ceil_div(dim, Index{Values::kLine});
-    for (Index j = 0; j < tile.count; j += kValueTokens) {
-      const Index n = std::min(kValueTokens, tile.count - j);
-      LinesAhead<Values> ahead(values, j, n, lines);
-      in_row_tiles<4>(tile.rows, [&]<int R>(std::integral_constant<int, R>, Index r) {
-        const Weights w{p + r * p_ld + j, p_ld, j, n};
-        T* to = acc + r * acc_ld;
-        Index d = 0;
-        for (; d + kMostVectors * W <= dim; d += kMostVectors * W)
-          add_rows<R, kMostVectors>(w, values, d, to + d, acc_ld, ahead);
-        if (kMostVectors > 2 && d + 2 * W <= dim) {
-          add_rows<R, 2>(w, values, d, to + d, acc_ld, ahead);
-          d += 2 * W;
-        }
-        for (; d < dim; d += W) add_column<R>(w, values, d, dim, to + d, acc_ld, ahead);
+  static void add_values(const void* source, const KvTile& tile, const T* p, Index p_ld, T* scratch,
+                         T* acc, Index acc_ld) noexcept {
+    const Index dim = of(source)->value_dim();
+    T* block = scratch + tile.rows * padded_dim(*of(source));
+    TokenRows<ValueStorage> values{};
+    for (Index j = 0; j < tile.count; j += kValueTokens<A>) {
+      const Index n = std::min(kValueTokens<A>, tile.count - j);
+      if (values.count < n) values = token_block<true>(*of(source), tile, j, n, block);
+      in_row_tiles<2>(tile.rows, [&]<int R>(std::integral_constant<int, R>, Index r) {
+        add_tokens<R>(p + r * p_ld + j, p_ld, values.at, values.step, r > 0 ? 0 : values.ahead, n,
+                      dim, acc + r * acc_ld, acc_ld);
       });
+      values = values.from(n);
     }
   }
 
   /// Whether 0 v = 0 for all values of a tile.
   static bool values_finite(const void* source, const KvTile& tile) noexcept {
-    const Values values(*of(source), tile, tile.count);
     const Index dim = of(source)->value_dim();
+    TokenRows<ValueStorage> values{};
     V poison(T(0));
-    for (Index j = 0; j < tile.count; ++j)
+    for (Index j = 0; j < tile.count; ++j, values = values.from(1)) {
+      if (values.count == 0) values = token_rows<true>(*of(source), tile, j);
       for (Index d = 0; d < dim; d += W) {
-        const V v = load_some(values.at(j) + d, dim - d);
+        const V v = load_some(values.at + d, dim - d);
         poison += v - v;
       }
+    }
     return sum_lanes(poison) == T(0);
   }
 
  private:
   using V = Vec<T, A>;
-  using Keys = TokenList<Source, false>;
-  using Values = TokenList<Source, true>;
-  using KeyPair = RegisterPair<T, A, typename Keys::Storage>;
-  using ValuePair = RegisterPair<T, A, typename Values::Storage>;
+  using Run = decltype(std::declval<const Source&>().run(0, 0, 0));
+  using KeyStorage = std::remove_cvref_t<decltype(*Run::keys)>;
+  using ValueStorage = std::remove_cvref_t<decltype(*Run::values)>;
+  using KeyPair = RegisterPair<T, A, KeyStorage>;
+  using ValuePair = RegisterPair<T, A, ValueStorage>;
   static constexpr int W = static_cast<int>(kWidth<T, A>);
   static constexpr int kMostRows = std::min(4, W);
-  static constexpr int kMostVectors = kRegisters<A> == 32 ? 4 : 2;  ///< of a tile of sums
+  static constexpr int kMostKeyVectors = 16;
+  static constexpr int kMostValueVectors = kRegisters<A> / 2;
 
   static const Source* of(const void* source) noexcept {
     return static_cast<const Source*>(source);
@@ -121,73 +127,84 @@ class RowProducts {
     for (; d < dim; d += W) store<A>(to + d * R, load_some(q + d, dim - d));
   }
 
-  /// s[r, c] = q_r . k_(j + c), for R rows and W / R tokens: W sums, reduced at once. Not inlined:
-  /// beside other row counts its addresses would be spilled.
+  /// f(N, d) for parts of a row of N registers from d on: Most or a smaller power of two, at last
+  /// one that may be partial.
+  ///
+  /// The functions that do the work take few arguments and have no loop of unknown length inside
+  /// that of tokens: with more addresses compilers keep some in vector registers, and then reading
+  /// on has to wait for arithmetic.
+  template <int Most, class F>
+  [[gnu::always_inline]] static void in_parts(Index dim, F f, Index d = 0) noexcept {
+    for (; d + Most * W <= dim; d += Most * W) f(std::integral_constant<int, Most>{}, d);
+    if constexpr (Most > 2)
+      in_parts<Most / 2>(dim, f, d);
+    else
+      for (; d < dim; d += W) f(std::integral_constant<int, 1>{}, d);
+  }
+
+  /// s[r, c] = q_r . k_c, for R rows and W tokens.
   template <int R>
-  [[gnu::noinline]] static void dot_rows(const T* q, Index dim, const Keys& list, Index j, T* s,
-                                         Index s_ld) noexcept {
-    constexpr int C = W / R, G = std::min(4, C);
-    V sums[W];
-    for (int c = 0; c < C; c += G) dot_tokens<R, G>(q, dim, list, j + c, sums + c);
-    store_parts<R>(sum_rows<W>(sums), s, s_ld);
+  [[gnu::noinline]] static void dot_rows(const T* q, Index dim, const KeyStorage* k, Index step,
+                                         Index ahead, T* s, Index s_ld) noexcept {
+    V sums[R][W / R];
+    in_parts<kMostKeyVectors>(dim, [&]<int N>(std::integral_constant<int, N>, Index d) {
+      if constexpr (N == 1)
+        dot_column<R>(q + d * R, k + d, step, dim - d, d == 0, sums);
+      else
+        dot_part<R, N>(q + d * R, k + d, step, ahead, d == 0, sums);
+    });
+    for (int g = 0; g < R; ++g) store_parts<R>(sum_rows<W / R>(sums[g]), s + g * (W / R), s_ld);
   }
 
-  /// Partial sums of q_r . k_(j + g), for R rows and G tokens, in sums[r * (W / R) + g].
-  template <int R, int G>
-  [[gnu::always_inline]] static void dot_tokens(const T* q, Index dim, const Keys& list, Index j,
-                                                V* sums) noexcept {
-    using S = typename Keys::Storage;
-    const S* keys[G];
-    const S* next[G];
-    V part[R][G];
+  /// sums[c] (+)= q_r . k_c over N registers, a whole number of pairs, for R rows and W tokens: of
+  /// each row W / R partial sums.
+  template <int R, int N>
+  [[gnu::always_inline]] static void dot_part(const T* q, const KeyStorage* k, Index step,
+                                              Index ahead, bool first,
+                                              V (&sums)[R][W / R]) noexcept {
+#pragma GCC unroll 1
+    for (auto& group : sums)
+#pragma GCC unroll 1
+      for (V& sum : group) {
+        ask_memory<N * W>(k + ahead);
+        V even[R], odd[R];
 #pragma GCC unroll 4
-    for (int g = 0; g < G; ++g) {
-      keys[g] = list.at(j + g);
-      next[g] = list.next(j + g);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) part[r][g] = V(T(0));
-    }
-    Index d = 0;
-    for (; d + 2 * W <= dim; d += 2 * W) {
-      ask_keys<G>(next, d);
-      V k[2][G];
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) {
-        const auto pair = KeyPair::load(keys[g] + d);
-        k[0][g] = pair[0];
-        k[1][g] = pair[1];
-        keep_in_register(k[0][g]);
-        keep_in_register(k[1][g]);
-      }
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half)
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-          V x = load<A>(q + (d + half * W) * R + r * W);
-          keep_in_register(x);
-#pragma GCC unroll 4
-          for (int g = 0; g < G; ++g) part[r][g] = mul_add(x, k[half][g], part[r][g]);
+        for (int r = 0; r < R; ++r) even[r] = odd[r] = V(T(0));
+#pragma GCC unroll 8
+        for (int v = 0; v < N; v += 2) {
+          const auto pair = KeyPair::load(k + v * W);
+          dot_register<R>(q + v * R * W, pair[0], even);
+          dot_register<R>(q + (v + 1) * R * W, pair[1], odd);
         }
-    }
-    for (; d < dim; d += W)
 #pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) {
-        const V k = load_some(keys[g] + d, dim - d);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) part[r][g] = mul_add(load<A>(q + d * R + r * W), k, part[r][g]);
+        for (int r = 0; r < R; ++r) even[r] += odd[r];
+        const V parts = sum_rows<R>(even);
+        sum = first ? parts : sum + parts;
+        k += step;
       }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) std::copy_n(part[r], G, sums + r * (W / R));
   }
 
-  /// Asks memory for 2 W elements, from d on, of the tokens that come next.
-  template <int G, class S>
-  [[gnu::always_inline]] static void ask_keys(const S* const (&next)[G], Index d) noexcept {
-    constexpr int kLines = std::max(1, 2 * W / Keys::kLine);
-    if (2 * W < Keys::kLine && d % Keys::kLine != 0) return;
-#pragma GCC unroll 32
-    for (int i = 0; i < G * kLines; ++i)
-      __builtin_prefetch(next[i % G] + d + i / G * Keys::kLine, 0, 2);
+  /// The same for one register, the last ones of a row: it may be less than full.
+  template <int R>
+  static void dot_column(const T* q, const KeyStorage* k, Index step, Index dim, bool first,
+                         V (&sums)[R][W / R]) noexcept {
+    for (auto& group : sums)
+      for (V& sum : group) {
+        V part[R];
+#pragma GCC unroll 4
+        for (V& x : part) x = V(T(0));
+        dot_register<R>(q, load_some(k, dim), part);
+        const V parts = sum_rows<R>(part);
+        sum = first ? parts : sum + parts;
+        k += step;
+      }
+  }
+
+  template <int R>
+  [[gnu::always_inline]] static void dot_register(const T* q, V k, V (&sums)[R]) noexcept {
+    keep_in_register(k);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) sums[r] = mul_add(load<A>(q + r * W), k, sums[r]);
   }
 
   /// Part r of a register, one of R, to row r.
@@ -199,72 +216,72 @@ class RowProducts {
     for (int r = 0; r < R; ++r) std::copy_n(lanes + r * (W / R), W / R, s + r * s_ld);
   }
 
-  /// Weights of some rows for n tokens from j on.
-  struct Weights {
-    const T* p;
-    Index ld, j, n;
-  };
+  /// acc[r, :] += sum over n tokens of p[r, .] v, for R rows.
+  template <int R>
+  [[gnu::noinline]] static void add_tokens(const T* p, Index p_ld, const ValueStorage* v,
+                                           Index step, Index ahead, Index n, Index dim, T* acc,
+                                           Index acc_ld) noexcept {
+    in_parts<kMostValueVectors>(dim, [&]<int N>(std::integral_constant<int, N>, Index d) {
+      if constexpr (R * N > kMostValueVectors)
+        for (int r = 0; r < R; ++r)
+          add_part<1, N>(p + r * p_ld, p_ld, v + d, step, r > 0 ? 0 : ahead, n,
+                         acc + r * acc_ld + d, acc_ld);
+      else if constexpr (N > 1)
+        add_part<R, N>(p, p_ld, v + d, step, ahead, n, acc + d, acc_ld);
+      else
+        add_column<R>(p, p_ld, v + d, step, n, dim - d, acc + d, acc_ld);
+    });
+  }
 
-  /// acc[r, :] += sum over tokens of p[r, .] v[d ...], for R rows and N registers, a whole number
-  /// of pairs.
+  /// The same for N registers, a whole number of pairs.
   template <int R, int N>
-  static void add_rows(const Weights& w, const Values& list, Index d, T* acc, Index acc_ld,
-                       LinesAhead<Values>& ahead) noexcept {
+  [[gnu::always_inline]] static void add_part(const T* p, Index p_ld, const ValueStorage* values,
+                                              Index step, Index ahead, Index n, T* acc,
+                                              Index acc_ld) noexcept {
     V sums[R][N];
-#pragma GCC unroll 4
-    for (auto& row : sums)
-#pragma GCC unroll 4
-      for (V& sum : row) sum = V(T(0));
-    for (Index k = 0; k < w.n; ++k) {
-      ask<N>(k, ahead);
-      const auto* at = list.at(w.j + k) + d;
-      V b[N];
 #pragma GCC unroll 2
+    for (auto& row : sums)
+#pragma GCC unroll 16
+      for (V& sum : row) sum = V(T(0));
+    for (; n > 0; --n, values += step, ++p) {
+      ask_memory<N * W>(values + ahead);
+#pragma GCC unroll 8
       for (int v = 0; v < N; v += 2) {
-        const auto pair = ValuePair::load(at + v * W);
-        b[v] = pair[0];
-        b[v + 1] = pair[1];
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        const V x(w.p[r * w.ld + k]);
-#pragma GCC unroll 4
-        for (int v = 0; v < N; ++v) sums[r][v] = mul_add(x, b[v], sums[r][v]);
+        auto pair = ValuePair::load(values + v * W);
+        if constexpr (R > 1)
+          for (V& b : pair) keep_in_register(b);
+#pragma GCC unroll 2
+        for (int r = 0; r < R; ++r) {
+          const V x(p[r * p_ld]);
+          sums[r][v] = mul_add(x, pair[0], sums[r][v]);
+          sums[r][v + 1] = mul_add(x, pair[1], sums[r][v + 1]);
+        }
       }
     }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
+    for (int r = 0; r < R; ++r, acc += acc_ld)
+#pragma GCC unroll 8
       for (int v = 0; v < N; v += 2) {
-        T* to = acc + r * acc_ld + v * W;
         const auto sum = ValuePair::halves(sums[r][v], sums[r][v + 1]);
-        store<A>(to, load<A>(to) + sum[0]);
-        store<A>(to + W, load<A>(to + W) + sum[1]);
+        store<A>(acc + v * W, load<A>(acc + v * W) + sum[0]);
+        store<A>(acc + (v + 1) * W, load<A>(acc + (v + 1) * W) + sum[1]);
       }
   }
 
   /// The same for one register, the last ones of a row: it may be less than full.
   template <int R>
-  static void add_column(const Weights& w, const Values& list, Index d, Index dim, T* acc,
-                         Index acc_ld, LinesAhead<Values>& ahead) noexcept {
+  static void add_column(const T* p, Index p_ld, const ValueStorage* values, Index step, Index n,
+                         Index dim, T* acc, Index acc_ld) noexcept {
     V sums[R];
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (V& sum : sums) sum = V(T(0));
-    for (Index k = 0; k < w.n; ++k) {
-      ask<1>(k, ahead);
-      const V b = load_some(list.at(w.j + k) + d, dim - d);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sums[r] = mul_add(V(w.p[r * w.ld + k]), b, sums[r]);
+    for (Index k = 0; k < n; ++k) {
+      const V b = load_some(values + k * step, dim);
+#pragma GCC unroll 2
+      for (int r = 0; r < R; ++r) sums[r] = mul_add(V(p[r * p_ld + k]), b, sums[r]);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 2
     for (int r = 0; r < R; ++r) store<A>(acc + r * acc_ld, load<A>(acc + r * acc_ld) + sums[r]);
-  }
-
-  /// With token k: over kAheadPlaces tokens, as many lines as N registers of so many tokens have.
-  template <int N>
-  [[gnu::always_inline]] static void ask(Index k, LinesAhead<Values>& ahead) noexcept {
-    constexpr int kLines = (N * W + Values::kLine - 1) / Values::kLine;
-    if (kLines >= kAheadPlaces || k % (kAheadPlaces / kLines) == 0) ahead.ask();
   }
 };
 
