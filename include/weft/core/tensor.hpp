@@ -1,35 +1,14 @@
 #pragma once
 
+#include <weft/core/aligned_array.hpp>
 #include <weft/core/view.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <new>
-#include <type_traits>
 #include <utility>
 
 namespace weft {
-
-/// Cache line and widest vector register, in bytes; every buffer that weft allocates starts there.
-inline constexpr std::size_t kAlignment = 64;
-
-namespace detail {
-
-struct AlignedDelete {
-  void operator()(void* p) const noexcept { ::operator delete(p, std::align_val_t{kAlignment}); }
-};
-
-/// Uninitialised aligned storage; the elements must be trivial, so no destructor is owed.
-template <class T>
-std::unique_ptr<T[], AlignedDelete> aligned_array(Index count) {
-  static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  return std::unique_ptr<T[], AlignedDelete>(
-      static_cast<T*>(::operator new(bytes, std::align_val_t{kAlignment})));
-}
-
-}  // namespace detail
 
 /// Owning row-major array of static rank, 64-byte aligned. Elements start as zero.
 ///

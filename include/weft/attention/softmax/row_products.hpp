@@ -1,6 +1,6 @@
 #pragma once
 
-#include <weft/attention/softmax/token_rows.hpp>
+#include <weft/attention/softmax/token_span.hpp>
 #include <weft/core/register_pair.hpp>
 
 #include <algorithm>
@@ -54,7 +54,7 @@ class RowProducts {
     const Index dim = of(source)->key_dim(), padded = padded_dim(*of(source));
     T* block = q + tile.rows * padded;
     in_row_tiles<kMostRows>(tile.rows, [&]<int R>(std::integral_constant<int, R>, Index r) {
-      TokenRows<KeyStorage> keys{};
+      TokenSpan<KeyStorage> keys{};
       for (Index j = 0; j < tile.count; j += W, keys = keys.from(W)) {
         if (keys.count < W) keys = token_block<false>(*of(source), tile, j, W, block);
         dot_rows<R>(q + r * padded, dim, keys.at, keys.step, keys.ahead, s + r * s_ld + j, s_ld);
@@ -66,7 +66,7 @@ class RowProducts {
                          T* acc, Index acc_ld) noexcept {
     const Index dim = of(source)->value_dim();
     T* block = scratch + tile.rows * padded_dim(*of(source));
-    TokenRows<ValueStorage> values{};
+    TokenSpan<ValueStorage> values{};
     for (Index j = 0; j < tile.count; j += kValueTokens<A>) {
       const Index n = std::min(kValueTokens<A>, tile.count - j);
       if (values.count < n) values = token_block<true>(*of(source), tile, j, n, block);
@@ -81,10 +81,10 @@ class RowProducts {
   /// Whether 0 v = 0 for all values of a tile.
   static bool values_finite(const void* source, const KvTile& tile) noexcept {
     const Index dim = of(source)->value_dim();
-    TokenRows<ValueStorage> values{};
+    TokenSpan<ValueStorage> values{};
     V poison(T(0));
     for (Index j = 0; j < tile.count; ++j, values = values.from(1)) {
-      if (values.count == 0) values = token_rows<true>(*of(source), tile, j);
+      if (values.count == 0) values = token_span<true>(*of(source), tile, j);
       for (Index d = 0; d < dim; d += W) {
         const V v = load_some(values.at + d, dim - d);
         poison += v - v;

@@ -17,21 +17,21 @@ inline constexpr Index kAskEvery = 256;
 /// The keys (or the values) of `count` tokens where they lie in memory, each `step` elements from
 /// the last, and what is `ahead` elements on to be asked for while one is in work.
 template <class S>
-struct TokenRows {
+struct TokenSpan {
   const S* at;
   Index step, ahead, count;
 
-  TokenRows from(Index n) const noexcept { return {at + n * step, step, ahead, count - n}; }
+  TokenSpan from(Index n) const noexcept { return {at + n * step, step, ahead, count - n}; }
 };
 
 /// The longest run of tokens of a tile from its token j on.
 template <bool Values, class Source>
-auto token_rows(const Source& source, const KvTile& tile, Index j) noexcept {
+auto token_span(const Source& source, const KvTile& tile, Index j) noexcept {
   const auto run = source.run(tile.batch, tile.head, tile.first + j);
   const Index count = std::min<Index>(run.count, tile.count - j);
   const auto rows = [&](const auto* at, Index step, Index dim) {
     const Index bytes = std::max<Index>(1, dim * static_cast<Index>(sizeof(*at)));
-    return TokenRows<std::remove_cvref_t<decltype(*at)>>{
+    return TokenSpan<std::remove_cvref_t<decltype(*at)>>{
         at, step, step * ceil_div(kAheadBytes, bytes), count};
   };
   if constexpr (Values)
@@ -44,7 +44,7 @@ auto token_rows(const Source& source, const KvTile& tile, Index j) noexcept {
 /// several runs, behind the end of the tile the last one again.
 template <bool Values, class Source, class T>
 auto token_block(const Source& source, const KvTile& tile, Index j, Index n, T* block) noexcept {
-  auto rows = token_rows<Values>(source, tile, j);
+  auto rows = token_span<Values>(source, tile, j);
   if (rows.count >= n) return rows;
   using S = std::remove_cvref_t<decltype(*rows.at)>;
   static_assert(sizeof(S) <= sizeof(T));
@@ -53,7 +53,7 @@ auto token_block(const Source& source, const KvTile& tile, Index j, Index n, T* 
   for (Index i = 0; i < n; ++i) {
     std::copy_n(rows.at, dim, to + i * dim);
     if (j + i + 1 == tile.count) continue;
-    rows = rows.count > 1 ? rows.from(1) : token_rows<Values>(source, tile, j + i + 1);
+    rows = rows.count > 1 ? rows.from(1) : token_span<Values>(source, tile, j + i + 1);
   }
   return decltype(rows){to, dim, 0, n};
 }
