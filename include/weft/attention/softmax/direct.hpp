@@ -26,7 +26,7 @@ inline constexpr Index kDirectRows = 8;
 /// Keys of one split; those that a head reads in its turn; those in the smallest part of a tile
 /// that is left out where a mask hides it.
 inline constexpr Index kSplit = 1024;
-inline constexpr Index kTurnKeys = 64;
+inline constexpr Index kTurnKeys = 32;
 inline constexpr Index kMaskedKeys = 32;
 
 /// The query rows of one KV head of one batch element: row r is query r % queries of head

@@ -57,7 +57,8 @@ class RowProducts {
       TokenSpan<KeyStorage> keys{};
       for (Index j = 0; j < tile.count; j += W, keys = keys.from(W)) {
         if (keys.count < W) keys = token_block<false>(*of(source), tile, j, W, block);
-        dot_rows<R>(q + r * padded, dim, keys.at, keys.step, keys.ahead, s + r * s_ld + j, s_ld);
+        dot_rows<R>(q + r * padded, dim, keys.at, keys.step, keys.ahead, keys.scattered,
+                    s + r * s_ld + j, s_ld);
       }
     });
   }
@@ -71,8 +72,8 @@ class RowProducts {
       const Index n = std::min(kValueTokens<A>, tile.count - j);
       if (values.count < n) values = token_block<true>(*of(source), tile, j, n, block);
       in_row_tiles<2>(tile.rows, [&]<int R>(std::integral_constant<int, R>, Index r) {
-        add_tokens<R>(p + r * p_ld + j, p_ld, values.at, values.step, r > 0 ? 0 : values.ahead, n,
-                      dim, acc + r * acc_ld, acc_ld);
+        add_tokens<R>(p + r * p_ld + j, p_ld, values.at, values.step, r > 0 ? 0 : values.ahead,
+                      r == 0 && values.scattered, n, dim, acc + r * acc_ld, acc_ld);
       });
       values = values.from(n);
     }
@@ -145,13 +146,13 @@ class RowProducts {
   /// s[r, c] = q_r . k_c, for R rows and W tokens.
   template <int R>
   [[gnu::noinline]] static void dot_rows(const T* q, Index dim, const KeyStorage* k, Index step,
-                                         Index ahead, T* s, Index s_ld) noexcept {
+                                         Index ahead, bool scattered, T* s, Index s_ld) noexcept {
     V sums[R][W / R];
     in_parts<kMostKeyVectors>(dim, [&]<int N>(std::integral_constant<int, N>, Index d) {
       if constexpr (N == 1)
         dot_column<R>(q + d * R, k + d, step, dim - d, d == 0, sums);
       else
-        dot_part<R, N>(q + d * R, k + d, step, ahead, d == 0, sums);
+        dot_part<R, N>(q + d * R, k + d, step, ahead, scattered, d == 0, sums);
     });
     for (int g = 0; g < R; ++g) store_parts<R>(sum_rows<W / R>(sums[g]), s + g * (W / R), s_ld);
   }
@@ -160,13 +161,13 @@ class RowProducts {
   /// each row W / R partial sums.
   template <int R, int N>
   [[gnu::always_inline]] static void dot_part(const T* q, const KeyStorage* k, Index step,
-                                              Index ahead, bool first,
+                                              Index ahead, bool scattered, bool first,
                                               V (&sums)[R][W / R]) noexcept {
 #pragma GCC unroll 1
     for (auto& group : sums)
 #pragma GCC unroll 1
       for (V& sum : group) {
-        ask_memory<N * W>(k + ahead);
+        ask_memory<N * W>(k + ahead, scattered);
         V even[R], odd[R];
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) even[r] = odd[r] = V(T(0));
@@ -219,15 +220,15 @@ class RowProducts {
   /// acc[r, :] += sum over n tokens of p[r, .] v, for R rows.
   template <int R>
   [[gnu::noinline]] static void add_tokens(const T* p, Index p_ld, const ValueStorage* v,
-                                           Index step, Index ahead, Index n, Index dim, T* acc,
-                                           Index acc_ld) noexcept {
+                                           Index step, Index ahead, bool scattered, Index n,
+                                           Index dim, T* acc, Index acc_ld) noexcept {
     in_parts<kMostValueVectors>(dim, [&]<int N>(std::integral_constant<int, N>, Index d) {
       if constexpr (R * N > kMostValueVectors)
         for (int r = 0; r < R; ++r)
-          add_part<1, N>(p + r * p_ld, p_ld, v + d, step, r > 0 ? 0 : ahead, n,
+          add_part<1, N>(p + r * p_ld, p_ld, v + d, step, r > 0 ? 0 : ahead, r == 0 && scattered, n,
                          acc + r * acc_ld + d, acc_ld);
       else if constexpr (N > 1)
-        add_part<R, N>(p, p_ld, v + d, step, ahead, n, acc + d, acc_ld);
+        add_part<R, N>(p, p_ld, v + d, step, ahead, scattered, n, acc + d, acc_ld);
       else
         add_column<R>(p, p_ld, v + d, step, n, dim - d, acc + d, acc_ld);
     });
@@ -236,15 +237,15 @@ class RowProducts {
   /// The same for N registers, a whole number of pairs.
   template <int R, int N>
   [[gnu::always_inline]] static void add_part(const T* p, Index p_ld, const ValueStorage* values,
-                                              Index step, Index ahead, Index n, T* acc,
-                                              Index acc_ld) noexcept {
+                                              Index step, Index ahead, bool scattered, Index n,
+                                              T* acc, Index acc_ld) noexcept {
     V sums[R][N];
 #pragma GCC unroll 2
     for (auto& row : sums)
 #pragma GCC unroll 16
       for (V& sum : row) sum = V(T(0));
     for (; n > 0; --n, values += step, ++p) {
-      ask_memory<N * W>(values + ahead);
+      ask_memory<N * W>(values + ahead, scattered);
 #pragma GCC unroll 8
       for (int v = 0; v < N; v += 2) {
         auto pair = ValuePair::load(values + v * W);

@@ -8,20 +8,25 @@
 
 namespace weft::detail {
 
-/// How far ahead memory is asked for, and one byte out of how many: so far that a hardware
-/// prefetcher, which begins anew with every page, has begun when the page is reached, and so few
-/// that it is left to do the work.
+/// How far ahead memory is asked for: so far that a hardware prefetcher, which begins anew with
+/// every page, has begun when the page is reached.
 inline constexpr Index kAheadBytes = 4 << 10;
+/// One byte out of how many is asked for where tokens adjoin: so few that the prefetcher is left to
+/// do the work. Where they do not, it stops with each token, and every line is asked for.
 inline constexpr Index kAskEvery = 256;
 
 /// The keys (or the values) of `count` tokens where they lie in memory, each `step` elements from
-/// the last, and what is `ahead` elements on to be asked for while one is in work.
+/// the last: adjoining, or scattered. What is `ahead` elements on is asked for while one is in
+/// work.
 template <class S>
 struct TokenSpan {
   const S* at;
   Index step, ahead, count;
+  bool scattered;
 
-  TokenSpan from(Index n) const noexcept { return {at + n * step, step, ahead, count - n}; }
+  TokenSpan from(Index n) const noexcept {
+    return {at + n * step, step, ahead, count - n, scattered};
+  }
 };
 
 /// The longest run of tokens of a tile from its token j on.
@@ -29,10 +34,10 @@ template <bool Values, class Source>
 auto token_span(const Source& source, const KvTile& tile, Index j) noexcept {
   const auto run = source.run(tile.batch, tile.head, tile.first + j);
   const Index count = std::min<Index>(run.count, tile.count - j);
-  const auto rows = [&](const auto* at, Index step, Index dim) {
-    const Index bytes = std::max<Index>(1, dim * static_cast<Index>(sizeof(*at)));
-    return TokenSpan<std::remove_cvref_t<decltype(*at)>>{
-        at, step, step * ceil_div(kAheadBytes, bytes), count};
+  const auto rows = [&]<class S>(const S* at, Index step, Index dim) {
+    constexpr Index size = sizeof(S);
+    const Index ahead = step * ceil_div(kAheadBytes, std::max<Index>(1, dim * size));
+    return TokenSpan<S>{at, step, ahead, count, (step - dim) * size >= kAskEvery};
   };
   if constexpr (Values)
     return rows(run.values, run.value_step, source.value_dim());
@@ -55,15 +60,20 @@ auto token_block(const Source& source, const KvTile& tile, Index j, Index n, T* 
     if (j + i + 1 == tile.count) continue;
     rows = rows.count > 1 ? rows.from(1) : token_span<Values>(source, tile, j + i + 1);
   }
-  return decltype(rows){to, dim, 0, n};
+  return decltype(rows){to, dim, 0, n, false};
 }
 
 /// Asks memory for N elements from p on.
 template <int N, class S>
-[[gnu::always_inline]] inline void ask_memory(const S* p) noexcept {
+[[gnu::always_inline]] inline void ask_memory(const S* p, bool scattered) noexcept {
+  constexpr int kSize = static_cast<int>(sizeof(S)), kLine = 64 / kSize, kFar = kAskEvery / kSize;
+  if (scattered) {
+#pragma GCC unroll 32
+    for (int i = 0; i < N; i += kLine) __builtin_prefetch(p + i, 0, 2);
+  } else {
 #pragma GCC unroll 8
-  for (int i = 0; i < N; i += kAskEvery / static_cast<int>(sizeof(S)))
-    __builtin_prefetch(p + i, 0, 2);
+    for (int i = 0; i < N; i += kFar) __builtin_prefetch(p + i, 0, 2);
+  }
 }
 
 }  // namespace weft::detail
