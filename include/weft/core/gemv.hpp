@@ -4,19 +4,22 @@
 
 /// Products with one row of A, or a few: y = x B. Every element of B is used once, so its bytes
 /// over the bandwidth of where it lies are the floor, and all that matters is to keep that busy:
-/// several streams of B at a time, at least eight sums in flight (a multiply-add takes four cycles
-/// and two start in each), and B is not packed.
+/// few streams of B at a time, each as long as can be, at least eight sums in flight (a
+/// multiply-add takes four cycles and two start in each), and B is not packed.
 ///
 ///   B packed            panels of 8 registers together                       panel_gemv
 ///   columns adjacent    a register of columns of B at a time, summed across  dot_gemv
-///   rows adjacent       8 rows at a time, added to a y that stays in L1      axpy_gemv
+///   rows adjacent       8 rows at a time, added to a y that stays near       axpy_gemv
 namespace weft::detail {
 
 /// Rows of A up to which a plain B is not packed, but gone through once per row while it is in L2.
 inline constexpr Index kGemvRows = 4;
 
-/// B that one task reads.
+/// B that one task reads at least.
 inline constexpr Index kGemvTaskBytes = 1 << 20;
+
+/// Columns that one task sums at most, so that their sums stay in L1.
+inline constexpr Index kGemvColumns = 4096;
 
 /// A row of A as adjacent elements of T: in place where it is that already, else copied.
 template <class T, class S>
@@ -167,9 +170,10 @@ void axpy_gemv(const View<const SA, 2>& a, const View<const SB, 2>& b, const Vie
                const E& epilogue, const Context& ctx) {
   constexpr Index W = kWidth<T, A>, kRows = 8;
   const Index depth = a.extent(1), stride = b.stride(0), rows = a.extent(0);
-  const Index row_bytes = std::max<Index>(depth, 1) * Index{sizeof(SB)};
-  // Columns of a task: long runs of memory, and a y for every row that fits in L1.
-  const Index block = std::clamp<Index>(round_up(kGemvTaskBytes / row_bytes, W), 256, 2048);
+  const Index column_bytes = std::max<Index>(depth, 1) * Index{sizeof(SB)};
+  const Index share =
+      std::max(ceil_div(c.extent(1), Index{ctx.workers()}), ceil_div(kGemvTaskBytes, column_bytes));
+  const Index block = round_up(std::min(share, kGemvColumns), W);
   Arena::Frame frame(ctx.arena());
   const T* x[kGemvRows];
   for (Index m = 0; m < rows; ++m) x[m] = dense_row<T>(a, m, ctx.arena());
