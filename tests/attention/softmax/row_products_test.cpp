@@ -2,6 +2,7 @@
 #include <weft/attention/softmax/row_products.hpp>
 #include <weft/core/tensor.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -17,6 +18,7 @@ template <class S>
 struct Tokens {
   Tensor<S, 4> k, v;  // [1, Hk, M, D] and [1, Hk, M, E]
   Index run_length;
+  mutable Index asked_for = 0;  ///< the last token that was, and one more
 
   Tokens(Index heads, Index tokens, Index key_dim, Index value_dim, Index length)
       : k({1, heads, tokens, key_dim}), v({1, heads, tokens, value_dim}), run_length(length) {
@@ -30,6 +32,7 @@ struct Tokens {
   Index key_dim() const noexcept { return k.extent(3); }
   Index value_dim() const noexcept { return v.extent(3); }
   KvRun<S, S> run(Index b, Index h, Index j) const noexcept {
+    asked_for = std::max(asked_for, j + 1);
     const Index left = std::min(run_length - j % run_length, keys(b) - j);
     return {&k(b, h, j, 0), key_dim(), &v(b, h, j, 0), value_dim(), left};
   }
@@ -107,12 +110,14 @@ class Products {
 
 template <class T, class S>
 void check(const Tokens<S>& tokens, Index first, Index count, Index rows) {
+  tokens.asked_for = 0;
   const Products<T, S> products(tokens, {0, tokens.kv_heads() - 1, first, count, rows});
   INFO("D=" << tokens.key_dim() << " E=" << tokens.value_dim() << " first=" << first
             << " count=" << count << " rows=" << rows << " runs of " << tokens.run_length);
   // Sums of n products are off by less than n epsilon / 2 of their magnitudes, in any order.
   CHECK(products.error_of_logits() <= 0.5 * static_cast<double>(tokens.key_dim() + 1));
   CHECK(products.error_of_values() <= 0.5 * static_cast<double>(count + 2));
+  CHECK(tokens.asked_for <= first + count);
 }
 
 template <class T, class S>

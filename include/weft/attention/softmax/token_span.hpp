@@ -57,7 +57,7 @@ auto token_block(const Source& source, const KvTile& tile, Index j, Index n, T* 
   auto* to = reinterpret_cast<S*>(block);
   for (Index i = 0; i < n; ++i) {
     std::copy_n(rows.at, dim, to + i * dim);
-    if (j + i + 1 == tile.count) continue;
+    if (j + i + 1 >= tile.count) continue;
     rows = rows.count > 1 ? rows.from(1) : token_span<Values>(source, tile, j + i + 1);
   }
   return decltype(rows){to, dim, 0, n, false};
